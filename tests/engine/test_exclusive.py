@@ -36,8 +36,8 @@ class Machine:
         return timed(self.ratios.pop(0))
 
 
-def alone(made: Run, machine: Machine, folder: Path, said: list[str] | None = None) -> Alone:
-    timing = Timing(RunOptions(), lambda _: None, machine)
+def alone(made: Run, machine: Machine, folder: Path, said: list[str] | None = None, **options: Any) -> Alone:
+    timing = Timing(RunOptions(**options), lambda _: None, machine)
     progress = Lines((said if said is not None else []).append)
     store = Store(folder / "store")
     return Alone(
@@ -51,6 +51,19 @@ def alone(made: Run, machine: Machine, folder: Path, said: list[str] | None = No
         progress,
         folder / "timing.log",
     )
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_becomes_a_baseline_is_timed_with_the_processes_of_all_stages(tmp_path: Path, known: bool) -> None:
+    before = ratio_of_half(0.5) if known else baseline({"float32": answers(100)})
+    made, machine, said = run(OUTCOMES, before, [Kind.LATENCY]), Machine(0.5, 0.5, 0.5, 9.0), []
+    made.budget.close()
+    asked = alone(made, machine, tmp_path, said, update_baselines="a new machine")
+    [judged] = asked.judge(Kind.LATENCY, made.results.of(HALF))
+    assert judged.verdict is (Verdict.PASS if known else Verdict.UNJUDGED)
+    assert machine.times == [1, 1, 2]
+    assert len(made.results.of(HALF).measurements["latency_ratio"].values or []) == 3 * 6
+    assert said.count(f"{HALF}: timing on, for the baseline that it becomes") == 2
 
 
 def ratio_of_half(value: float) -> Any:

@@ -382,9 +382,9 @@ def _processes(
 
 def test_a_slowdown_is_caught_and_nothing_is_red_for_nothing() -> None:
     healthy = _processes(0.0, 36, seed=0)
-    slower = latency.injected_faults(latency.SLOWER[2], healthy, _processes(0.03, 36, seed=1), trials=20, per_run=12)
+    slower = latency.injected_faults(latency.SLOWER[2], healthy, _processes(0.03, 36, seed=1), 20, 12, accepted=12)
     assert slower.caught[latency.OURS] == 20
-    null = latency.null_runs(healthy, runs=5, cells=28, per_run=12, where="made up")
+    null = latency.null_runs(healthy, runs=5, cells=28, per_run=12, accepted=12, where="made up")
     assert null.red_judgements[latency.OURS] == 0
     assert null.red_judgements["mean beyond 1 %"] > 0  # its mean takes the interruptions in
 
@@ -416,7 +416,7 @@ def test_a_slowdown_is_caught_in_turns_and_the_machine_is_not_taken_for_one() ->
     pools = {latency.HEALTHY: _processes(0.0, 36, seed=0)}
     pools |= {one: _processes(one.planted["slow"]["variant"], 24, seed=1) for one in latency.SLOWER}
     pools |= {one: _in_turns(percent / 100, 2) for percent, one in latency.IN_TURNS.items()}
-    faults, nulls = latency.judged_in_turns(pools, trials=10, runs=2, per_run=12)
+    faults, nulls = latency.judged_in_turns(pools, trials=10, runs=2, per_run=12, accepted=12)
     caught = {(one.plant, one.strength): one.caught[latency.OURS] for one in faults}
     for percent in ("1 %", "2 %", "3 %", "5 %", "10 %"):
         assert caught[latency.NO_BASELINE, percent] == 10

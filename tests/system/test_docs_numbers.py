@@ -359,7 +359,7 @@ def facts() -> dict[str, list[str]]:
             f"slower by more than {percent(_latency.MARGIN)}, beyond",
             f"unlikely (below {percent(_sequential.HOPELESS)})",
             f"({percent(_latency.BETWEEN_RUNS)} of standard deviation between runs",
-            f"records {FIRST * _sequential.STAGES[-1]}",
+            f"times each cell with all {FIRST * _sequential.STAGES[-1]}",
             f"a slowdown of 1 % is red in {in_stages('1 %')[0].split(', ')[0]} of the cells",
             f"a healthy cell takes {in_stages('0 %')[0].split(', ')[-1]} processes",
             "1 % is red in {} of the cells and 2 % in {}".format(

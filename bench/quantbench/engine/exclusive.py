@@ -178,8 +178,10 @@ class Alone:
 
         found, unclear = typical()
         unclear = unclear or (threads == 1 and gate.suspicious_beside(measured, name, known))
-        while unclear and len(stages) < len(gate.STAGES):
-            self._progress.say(f"{cell.id}: {why_further(len(stages), 'baseline')}")
+        recording = timing.recording and threads == 1
+        while (unclear or recording) and len(stages) < len(gate.STAGES):
+            why = why_further(len(stages), "baseline") if unclear else "timing on, for the baseline that it becomes"
+            self._progress.say(f"{cell.id}: {why}")
             times = gate.next_stage(len(stages))
             stages.append(timing.once(cell.id, cell.model, artifact, control, threads, times))
             found, unclear = typical()

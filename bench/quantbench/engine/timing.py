@@ -48,6 +48,13 @@ class Others:
 class Timing:
     """Hold everything that one run has timed.
 
+    Attributes:
+        threads: numbers of threads of the kernels.
+        untimed: cell -> measurement -> why it could not be taken.
+        keras_gpu: the GPU on which the model in Keras was timed, empty where on none.
+        recording: whether this run's times become baselines: the error of a baseline is in every later judgement, so
+            that each cell is timed with the processes of all stages.
+
     Args:
         say: prints one line of progress.
         elsewhere: runs a function with its arguments on another machine; without it, everything runs here.
@@ -69,6 +76,7 @@ class Timing:
         self.keras_gpu = ""
         self._seconds = options.latency_budget
         self._more = options.more_latency
+        self.recording = bool(options.update_baselines)
         self._start_up = start_up
         self._say = say
         self._timed: dict[tuple[str, int], latency.Latency] = {}

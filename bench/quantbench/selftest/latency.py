@@ -1,8 +1,9 @@
 """Inject slowdowns into real timing processes under random load, and compare the gate with other tools' rules.
 
 Fresh processes are recorded once, for all conditions in random order, while :mod:`quantbench.selftest.load` loads the
-machine. Runs are then resampled from the recordings: some healthy processes for the baseline, some of a condition for
-the run, and more for the later stages of what is unclear; no process is used twice in one trial.
+machine. Runs are then resampled from the recordings: healthy processes for the baseline, as many as a run records that
+updates baselines, some of a condition for the run, and more for the later stages of what is unclear; no process is used
+twice in one trial. A quick selftest's baseline has those of one measurement.
 
 Rules of other tools judge the variant's own times in the same recordings, from three times as many processes: they
 time neither a control nor a reference load, so that the total time is the same. A quick selftest leaves them out, and
@@ -12,7 +13,7 @@ records no more processes than the gate's own rule draws.
 import contextlib
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from quantbench.selftest.load import busy
 from quantbench.selftest.turns import draw, stages_of
 
 PER_RUN = 12  # processes of one measurement, as in a run with the default budget
+PER_BASELINE = gate.STAGES[-1] * PER_RUN  # of a run that records baselines
 SECONDS = 0.25
 # The number of cells that a pull-request gate times: float32 and two variants of seven models, with unchanged scores.
 CELLS = 21
@@ -92,6 +94,7 @@ IN_TURNS = {
         *((percent, {"slow": {"variant": percent / 100}}) for percent in (1, 2, 3, 5, 10)),
     )
 }
+BY_FEW = f"a baseline of {PER_RUN} processes:"
 # Names of faults that are judged with the product's rules in turns: without a baseline, and after red by one.
 NO_BASELINE = "no baseline, in turns: the variant slower by"
 CONFIRMED = "confirmed in turns: the variant slower by"
@@ -217,17 +220,18 @@ def _trial(
     pool: list[Process],
     random: np.random.Generator,
     per_run: int,
+    accepted: int,
     peers: bool = True,
 ) -> dict[str, bool]:
     """Return which rules fail, on one resampled run of a condition against a resampled healthy baseline."""
     same = pool is healthy
-    counts = stages_of(len(pool) - same * per_run, per_run)
+    counts = stages_of(len(pool) - same * accepted, per_run)
     if condition.measurement == "threads_at_work":  # judged by itself, without a baseline
         old, stages = [], draw(pool, random, per_run)
     elif same:
-        old, *stages = draw(pool, random, per_run, *counts)
+        old, *stages = draw(pool, random, accepted, *counts)
     else:
-        [old], stages = draw(healthy, random, per_run), draw(pool, random, *counts)
+        [old], stages = draw(healthy, random, accepted), draw(pool, random, *counts)
     red = {OURS: _our_rule(condition, old, stages, SHARE)}
     if not peers:
         return red
@@ -240,11 +244,22 @@ def _trial(
 
 
 def injected_faults(
-    condition: Condition, healthy: list[Process], pool: list[Process], trials: int, per_run: int, peers: bool = True
+    condition: Condition,
+    healthy: list[Process],
+    pool: list[Process],
+    trials: int,
+    per_run: int,
+    accepted: int,
+    peers: bool = True,
 ) -> LatencyFault:
-    """Measure how often each rule catches a condition."""
+    """Measure how often each rule catches a condition.
+
+    Args:
+        per_run: processes of a run's first stage.
+        accepted: processes of a baseline.
+    """
     random = np.random.default_rng(0)
-    reds = [_trial(condition, healthy, pool, random, per_run, peers) for _ in range(trials)]
+    reds = [_trial(condition, healthy, pool, random, per_run, accepted, peers) for _ in range(trials)]
     caught = {name: sum(red[name] for red in reds) for name in reds[0]}
     return LatencyFault(
         plant=condition.name,
@@ -260,6 +275,7 @@ def null_runs(
     runs: int,
     cells: int,
     per_run: int,
+    accepted: int,
     where: str,
     later: list[Process] | None = None,
     peers: bool = True,
@@ -276,7 +292,7 @@ def null_runs(
     whole: dict[str, int] = {}
     for _ in range(runs):
         reds = [
-            _trial(Condition("", "", name, {}), healthy, pool, random, per_run, peers)
+            _trial(Condition("", "", name, {}), healthy, pool, random, per_run, accepted, peers)
             for name in [RATIO] * (2 * cells // 3) + [TO_YARDSTICK] * (cells - 2 * cells // 3)
         ]
         for name in reds[0]:
@@ -296,22 +312,30 @@ def run(
     # For all stages of a run, and for a single judgement; a quick selftest's faults are clear after two stages.
     faulty, single = (2 * PER_RUN, PER_RUN) if quick else (gate.STAGES[-1] * PER_RUN, 3 * PER_RUN)
     counts = dict.fromkeys(chosen, faulty) | dict.fromkeys([THREAD_TOO_FEW, TWO_THREADS], single)
-    counts[HEALTHY] = 6 * PER_RUN  # of half as many, null runs are too much alike: one odd recording is in all of them
+    accepted = PER_RUN if quick else PER_BASELINE
+    # A baseline and a run of all stages, and some more: else one odd recording is in all null runs.
+    counts[HEALTHY] = accepted + 5 * PER_RUN
     if not quick:
         counts |= dict.fromkeys(IN_TURNS.values(), faulty)
     pools = record(model, control, variant, counts, True, say)
     healthy, peers = pools[HEALTHY], not quick
-    nulls = [null_runs(healthy, 20 if quick else 300, CELLS, PER_RUN, "loaded", peers=peers)]
+    nulls = [null_runs(healthy, 20 if quick else 300, CELLS, PER_RUN, accepted, "loaded", peers=peers)]
     if not quick:
-        idle = record(model, control, variant, {HEALTHY: 3 * PER_RUN}, False, say, seed=1)[HEALTHY]
-        nulls.append(null_runs(idle, 100, CELLS, PER_RUN, "baseline recorded idle, run loaded", healthy))
-        nulls.append(null_runs(healthy, 100, CELLS, PER_RUN, "baseline recorded loaded, run idle", idle))
-    faults = [injected_faults(condition, healthy, pools[condition], trials, PER_RUN, peers) for condition in chosen]
+        idle = record(model, control, variant, {HEALTHY: accepted + PER_RUN}, False, say, seed=1)[HEALTHY]
+        nulls.append(null_runs(idle, 100, CELLS, PER_RUN, accepted, "baseline recorded idle, run loaded", healthy))
+        nulls.append(null_runs(healthy, 100, CELLS, PER_RUN, accepted, "baseline recorded loaded, run idle", idle))
+    faults = [
+        injected_faults(condition, healthy, pools[condition], trials, PER_RUN, accepted, peers) for condition in chosen
+    ]
+    if not quick:
+        faults += [injected_faults(*of_few, trials, PER_RUN, PER_RUN, False) for of_few in _by_few(pools)]
     alike = 1 if quick else trials  # all draws of so many processes from as many are the same
-    faults.append(injected_faults(THREAD_TOO_FEW, pools[TWO_THREADS], pools[THREAD_TOO_FEW], alike, PER_RUN, peers))
+    faults.append(
+        injected_faults(THREAD_TOO_FEW, pools[TWO_THREADS], pools[THREAD_TOO_FEW], alike, PER_RUN, PER_RUN, peers)
+    )
     nulls.append(_threads_kept(pools[TWO_THREADS], alike, PER_RUN))
     if not quick:
-        more_faults, more_nulls = judged_in_turns(pools, trials, 100, PER_RUN)
+        more_faults, more_nulls = judged_in_turns(pools, trials, 100, PER_RUN, accepted)
         faults, nulls = [*faults, *more_faults], [*nulls, *more_nulls]
     return LatencySelftest(
         recordings={f"{condition.name} {condition.strength}".strip(): len(pool) for condition, pool in pools.items()},
@@ -325,8 +349,13 @@ def run(
     )
 
 
+def _by_few(pools: dict[Condition, list[Process]]) -> list[tuple[Condition, list[Process], list[Process]]]:
+    """Return the slower variants once more, to be judged by what an ordinary run leaves for a baseline."""
+    return [(replace(one, name=f"{BY_FEW} {one.name}"), pools[HEALTHY], pools[one]) for one in SLOWER]
+
+
 def judged_in_turns(
-    pools: dict[Condition, list[Process]], trials: int, runs: int, per_run: int
+    pools: dict[Condition, list[Process]], trials: int, runs: int, per_run: int, accepted: int
 ) -> tuple[list[LatencyFault], list[LatencyNull]]:
     """Measure what timing in turns catches without a baseline, and what it leaves of red by one."""
     healthy = pools[HEALTHY]
@@ -341,7 +370,7 @@ def judged_in_turns(
 
     def red(slower: Condition) -> Callable[[np.random.Generator], list[Judgement]]:
         def by_baseline(random: np.random.Generator) -> list[Judgement]:
-            [old] = draw(healthy, random, per_run)
+            [old] = draw(healthy, random, accepted)
             stages = draw(pools[slower], random, *stages_of(len(pools[slower]), per_run))
             return _by_baseline(RATIO, old, stages, SHARE)
 

@@ -262,6 +262,8 @@ def _latency_as_promised(selftest: LatencySelftest) -> bool:
 
 
 def _share_to_catch(row: LatencyFault) -> float:
+    if row.plant.startswith(latency.BY_FEW):  # shown beside what a baseline reaches that was recorded as one
+        return 0.0
     if row.strength not in TOO_WEAK:
         return CAUGHT
     return CAUGHT_IN_TURNS if row.plant == latency.NO_BASELINE else 0.0

@@ -272,6 +272,7 @@ def _outcome(
     store: Store,
 ) -> Outcome:
     assert built.path is not None
+    assert built.sha256 is not None
     if evaluation.refusal is not None:
         refusal, cached = _refusal(evaluation.refusal), built.cached and evaluation.cached
         return Outcome(task.seed, cached=cached, seconds=seconds, failure=refusal)
@@ -294,8 +295,8 @@ def _outcome(
         others=evaluation.others,
         sources=evaluation.sources,
         findings=evaluation.findings,
-        contents=census.through_store(built.path, built.sha256 or "", store),
-        sizes=size.sizes(built.path),
+        contents=census.through_store(built.path, built.sha256, store),
+        sizes=size.through_store(built.path, built.sha256, store),
         memory=taken,
         cached=built.cached and evaluation.cached and (taken is None or taken.cached),
         seconds=seconds,
