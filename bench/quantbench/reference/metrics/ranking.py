@@ -70,15 +70,17 @@ def reconstruction_auc(normal: int) -> Metric:
 
 
 def area_under_curve(scores: Array, positive: Array) -> float:
-    """Compute the ROC area of ``scores`` (higher means more likely positive); NaN where a class is empty."""
-    n_positive = int(np.count_nonzero(positive))
-    n_negative = len(scores) - n_positive
-    if not n_positive or not n_negative:
-        return float("nan")
-    from scipy.stats import rankdata  # slow to load
+    """Compute the ROC area of ``scores`` (higher means more likely positive); NaN where a class is empty, or a score is.
 
-    rank_sum = float(np.sum(rankdata(scores)[positive.astype(bool)]))
-    return (rank_sum - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative)
+    It is the share of pairs in which the positive example has the higher score, ties counted half.
+    """
+    chosen = positive.astype(bool)
+    above, others = scores[chosen], np.sort(scores[~chosen])
+    pairs = len(above) * len(others)
+    if not pairs or np.isnan(scores).any():
+        return float("nan")
+    below = np.searchsorted(others, above, "left") + np.searchsorted(others, above, "right")
+    return float(np.sum(below)) / 2 / pairs
 
 
 def false_accepts_per_hour(cut_off: float, seconds: float) -> Metric:
