@@ -333,6 +333,14 @@ def test_a_metric_whose_direction_is_not_that_of_its_losses(
         own.check_direction(metric, tmp_path / "mine.py", "score", predictions, labels)
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"), [("mIoU", "mean_iou"), ("wer", "word_error_rate:SPACE"), ("acuracy", "accuracy")]
+)
+def test_an_unknown_metric_is_told_what_it_may_be_called_here(given: str, meant: str) -> None:
+    with pytest.raises(BadInput, match=rf"unknown metric '{given}'; did you mean {meant}\? known: accuracy, "):
+        by_name(given)
+
+
 def test_how_a_metric_file_is_named() -> None:
     assert own_metrics.is_own("a/b.py:score")
     assert not own_metrics.is_own("recall_at:5")
