@@ -152,6 +152,14 @@ def test_without_a_variant_that_surely_keeps_the_limit_float32_is_advised() -> N
     assert advised(float32=FLOAT32, far=FAR).better_if_decided is None
 
 
+def test_no_hope_is_held_out_where_more_examples_would_rather_show_a_broken_limit() -> None:
+    over = (answered(440, 3000), 1000.0, 0.5)
+    advice = advised(float32=FLOAT32, over=over)
+    assert of(advice, "over").verdict == "undecided"
+    assert of(advice, "over").outputs[0].drop > LIMIT
+    assert (advice.choice, advice.better_if_decided) == ("float32", None)
+
+
 def test_a_limit_of_nothing_is_kept_by_no_number_of_examples() -> None:
     advice = advised("0", float32=FLOAT32, same=(answered(400), 1000.0, 0.5))
     assert advice.choice == "float32"

@@ -1,5 +1,6 @@
 """Metrics on made-up outputs: their values against figures worked out by hand, and how losses go with them."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -287,6 +288,7 @@ def test_a_metric_in_a_file_of_the_users_own(tmp_path: Path) -> None:
     [
         ("raise KeyError('pose')", "score raised KeyError: 'pose' on predictions of shape"),
         ("return 1.0", r"returned float; expected that NAME\(predictions, labels\) returns \(value, losses\)"),
+        ("return 1.0, labels, 3", "returned a tuple of 3; expected that"),
         ("return 1.0, [1.0]", r"losses of shape \(1,\) for 2 examples; expected one for each"),
         ("return 1.0, 3.0", r"losses of shape \(\) for 2 examples"),
         ("return float('nan'), labels * 0.0", "returned NaN or infinite values"),
@@ -321,6 +323,40 @@ def test_a_metric_file_that_cannot_be_used(tmp_path: Path, text: str, name: str,
     write(tmp_path, text)
     with pytest.raises(BadInput, match=words):
         metric_from_file(tmp_path / "model.py", "mine.py", name)
+
+
+@pytest.mark.parametrize(
+    ("value", "higher", "words"),
+    [
+        (
+            "1 - wrong.mean()",
+            False,
+            r"mine\.py: score does not set higher_is_better, and its value is higher where its ",
+        ),
+        ("1 - wrong.mean()", True, ""),
+        ("wrong.mean()", True, r"has higher_is_better = True, and its value is lower .*: take that out, or return los"),
+        ("wrong.mean()", False, ""),
+        ("wrong[9] * 0 + wrong.mean()", True, ""),  # cannot be called with some of the examples: nothing is known
+        ("0.5", False, ""),
+    ],
+)
+def test_a_metric_whose_direction_is_not_that_of_its_losses(
+    tmp_path: Path, value: str, higher: bool, words: str
+) -> None:
+    body = f"    wrong = 1.0 * (predictions[:, 0] != labels)\n    return {value}, wrong\n"
+    write(tmp_path, f"def score(predictions, labels):\n{body}score.higher_is_better = {higher}\n")
+    metric = metric_from_file(tmp_path / "model.py", "mine.py", "score")
+    predictions, labels = np.arange(10.0)[:, None], np.array([0, 9, 2, 3, 9, 5, 6, 7, 8, 9])
+    with pytest.raises(BadInput, match=words) if words else nullcontext():
+        own.check_direction(metric, tmp_path / "mine.py", "score", predictions, labels)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [("mIoU", "mean_iou"), ("wer", "word_error_rate:SPACE"), ("acuracy", "accuracy")]
+)
+def test_an_unknown_metric_is_told_what_it_may_be_called_here(given: str, meant: str) -> None:
+    with pytest.raises(BadInput, match=rf"unknown metric '{given}'; did you mean {meant}\? known: accuracy, "):
+        by_name(given)
 
 
 def test_how_a_metric_file_is_named() -> None:

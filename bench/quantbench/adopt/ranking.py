@@ -409,7 +409,7 @@ def choose(advice: Advice) -> Advice:
     timed = any(one.latency is not None for one in others)
     ordered = in_order([one for one in others if one.eligible], advice.prefer, timed)
     best = ordered[0] if ordered else None
-    open_ones = [one for one in others if one.verdict == "undecided" and not one.dead and one.same_as is None]
+    open_ones = [one for one in others if _may_prove_within(one, advice.judged)]
     hoped = in_order([*open_ones, *([best] if best else [])], advice.prefer, timed)
     hope = hoped[0].variant if hoped and hoped[0] is not best else None
     chosen = best or advice.of(FLOAT_CONTROL)
@@ -433,6 +433,13 @@ def choose(advice: Advice) -> Advice:
             "better_if_decided": hope,
         }
     )
+
+
+def _may_prove_within(one: AdvisedVariant, judged: Sequence[JudgedOutput]) -> bool:
+    """Check whether a variant is undecided, and more examples would rather show it within its limits than beyond."""
+    if one.verdict != "undecided" or one.dead or one.same_as is not None:
+        return False
+    return all(found.drop <= output.limit for found, output in zip(one.outputs, judged, strict=True))
 
 
 def with_files(advice: Advice, kept: Mapping[str, str]) -> Advice:

@@ -406,7 +406,10 @@ class Seen:
             file, name = own.parts(given)
             metric = own.from_file(file.absolute(), str(file.absolute()), name, self.out.shape[1:])
             why = f"scored by your own {name} in {file}"
-            return Reading(self._own_form(wanted), metric, "", why, f"--metric {given}", given)
+            form = self._own_form(wanted)
+            labels = in_form(form, self.y)[: len(self.out)]
+            own.check_direction(metric, file, name, metric.predict(self.out, self.inputs[0]), labels)
+            return Reading(form, metric, "", why, f"--metric {given}", given)
         metric = by_name(given)
         if self.width == 1 and metric in (ACCURACY, F1):
             return self._binary_by(metric)

@@ -269,9 +269,13 @@ def undecided(advice: Advice) -> str:
 
 
 def too_few(advice: Advice) -> str:
-    """Say once where a set is too small for any variant; empty where it is not."""
-    for judged in advice.judged:
-        if judged.too_few:
+    """Say once where a set is too small for any variant; empty where it is not, or one is within all the same.
+
+    What answers better than float32 can be within where what answers as float32 does is undecided.
+    """
+    others = [one for one in advice.variants if one.variant != FLOAT_CONTROL]
+    for place, judged in enumerate(advice.judged):
+        if judged.too_few and all(one.outputs[place].verdict != "within" for one in others):
             least = judged.least_examples
             many = "no number of examples would" if least is None else f"about {least:,} would at the least"
             allowed = f"{number(judged.limit, judged.limit, judged.unit)} {judged.unit}"

@@ -1,5 +1,6 @@
 """Look up metrics by the name that ``--metric`` takes."""
 
+import difflib
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -78,6 +79,20 @@ _WITH_NUMBERS: dict[str, tuple[str, tuple[type, ...], Callable[..., Metric]]] = 
 }
 
 
+# What others call them, which no similarity of letters finds.
+_ALSO_CALLED = {
+    "miou": "mean_iou",
+    "iou": "mean_iou",
+    "map": "mean_average_precision",
+    "mae": "mean_absolute_error",
+    "mse": "mean_squared_error",
+    "rmse": "root_mean_squared_error",
+    "cer": "character_error_rate",
+    "wer": "word_error_rate:SPACE",
+    "roc_auc": "auc",
+}
+
+
 def by_name(name: str) -> Metric:
     """Look up a metric by its ``--metric`` name: accuracy, top5, auc, mean_absolute_error, recall_at:5, ...
 
@@ -90,8 +105,10 @@ def by_name(name: str) -> Metric:
     if first in _WITH_NUMBERS:
         return _with_numbers(name, first, rest.split(":") if rest else [])
     if name not in BY_NAME:
-        known = ", ".join([*BY_NAME, f"top2 to top{TOP_K_MOST}", *known_with_numbers()])
-        raise BadInput(f"--metric: unknown metric {name!r}; known: {known}, file.py:NAME")
+        known = [*BY_NAME, f"top2 to top{TOP_K_MOST}", *known_with_numbers()]
+        close = _ALSO_CALLED.get(name.lower()) or next(iter(difflib.get_close_matches(name, known, n=1)), "")
+        hint = f"did you mean {close}? " if close else ""
+        raise BadInput(f"--metric: unknown metric {name!r}; {hint}known: {', '.join(known)}, file.py:NAME")
     return BY_NAME[name]
 
 

@@ -142,6 +142,31 @@ def check_travels(kept: Path, original: Path) -> None:
     del sys.modules[name]
 
 
+def check_direction(metric: Metric, path: Path, name: str, predictions: Array, labels: Array) -> None:
+    """Compare the metric's value on the half of the examples with the smaller losses with that on the other half.
+
+    Raises:
+        BadInput: it is better where the losses are larger, so that a drop would count as a gain.
+    """
+    losses = metric.losses(predictions, labels) if metric.losses is not None else np.zeros(0)
+    order = np.argsort(losses, kind="stable")
+    halves = order[: len(order) // 2], order[len(order) // 2 :]
+    if len(order) < 2 or losses[halves[0]].mean() == losses[halves[1]].mean():
+        return
+    try:
+        small, large = (metric.value(predictions[half], labels[half]) for half in halves)
+    except BadInput:  # as an area under a curve, which needs examples of both kinds
+        return
+    if small != large and (small > large) != metric.higher_is_better:
+        said = "has higher_is_better = True" if metric.higher_is_better else "does not set higher_is_better"
+        change = "take that out" if metric.higher_is_better else f"set {name}.higher_is_better = True"
+        raise BadInput(
+            f"--metric: {path}: {name} {said}, and its value is {'higher' if small > large else 'lower'} where its "
+            f"losses are smaller ({small:.4g} on the half of the examples with the smaller losses, {large:.4g} on the "
+            f"other): {change}, or return losses that are larger where the value is worse"
+        )
+
+
 def _words(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
@@ -157,7 +182,8 @@ def called(function: Callable[..., Any], predictions: Array, labels: Array) -> t
             f"of shape {labels.shape}"
         ) from error
     if not isinstance(returned, tuple) or len(returned) != 2:
-        raise BadInput(f"--metric: {path}: {name} returned {type(returned).__name__}; expected that {PROTOCOL}")
+        what = f"a tuple of {len(returned)}" if isinstance(returned, tuple) else type(returned).__name__
+        raise BadInput(f"--metric: {path}: {name} returned {what}; expected that {PROTOCOL}")
     try:
         value, losses = float(returned[0]), np.asarray(returned[1], dtype=np.float64)
     except (TypeError, ValueError):
