@@ -170,7 +170,8 @@ def rungs(units: Sequence[Unit], choices: Sequence[Chosen]) -> list[Chosen]:
     if not choices or not units:
         return []
     span = sum(max(one.cost for one in unit.options) - min(one.cost for one in unit.options) for unit in units)
-    found, last = [], _cost_of(units, choices[0])
+    found: list[Chosen] = []
+    last = _cost_of(units, choices[0])
     for choice in choices[1:]:
         cost = _cost_of(units, choice)
         if cost >= last + APART * span and len(found) < RUNGS:
