@@ -22,9 +22,16 @@ def question(labels: Array, float32: Array, limit: float = 0.5, places: Array | 
 
 def test_the_surest_comes_first_and_what_is_larger_and_no_surer_is_left_out() -> None:
     order = candidates.sequence(
-        [tried("", 50, 0.1), tried("", 60, 0.7), tried("", 65, 0.2), tried("int8", 100, 3.0), tried("int4", 40, -2.0)]
+        [tried("", 50, 0.1), tried("", 60, 0.7), tried("", 62, 0.2), tried("int8", 100, 3.0), tried("int4", 40, -2.0)]
     )
     assert [(one.name, one.size) for one in order] == [("int8", 100), ("", 60), ("", 50), ("int4", 40)]
+
+
+def test_a_small_one_with_much_luck_hides_none_between_it_and_the_surest() -> None:
+    """A larger mixed artifact has finer settings, so it is judged first although the search was kinder to others."""
+    between = [tried("", 60, 0.4), tried("", 62, 0.6), tried("", 70, 0.5), tried("", 80, -0.1)]
+    order = candidates.sequence([tried("", 50, 1.5), *between, tried("", 90, 4.0), tried("int8", 91, 1.0)])
+    assert [(one.name, one.size) for one in order] == [("", 90), ("", 70), ("", 62), ("", 50), ("int8", 91)]
 
 
 def test_the_smallest_fixed_variant_is_judged_although_a_mixed_one_is_smaller_and_surer() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
-from quantbench.adopt.frontier import Chosen, Option, Unit, cheaper, hull, path, searched
+from quantbench.adopt.frontier import Chosen, Option, Unit, cheaper, hull, path, rungs, searched
 
 FLOAT = Option("float", 0, 0.0)
 
@@ -90,6 +90,16 @@ class Kept(Additive):
         if margin >= 0:
             self.found = min(self.found, self.cost(chosen))
         return margin
+
+
+def test_rungs_above_the_best_choice_are_as_far_apart_as_is_asked_and_few() -> None:
+    units = [unit(place, ("int4", -90, 9.0 + place), ("int8", -60, 1.0)) for place in range(40)]
+    choices = path(units)
+    costs = [
+        sum({"int4": -90, "int8": -60, "float": 0}[name] for name in one.values()) for one in rungs(units, choices)
+    ]
+    assert costs == [-3540 + 60 * number for number in range(8)]  # by 1.5 % of 3,600, in steps of 30
+    assert rungs(units, []) == rungs([], [{}]) == []
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -10,7 +10,7 @@ from made_up_graphs import layers
 from made_up_runs import cell, report
 from quantbench.engine import artifacts, causes, explain
 from quantbench.engine.causes import MOST_CELLS, MOST_OPERATORS, for_report, of_reds
-from quantbench.records import Attribution, Cell, Kind, OperatorError, Suspect, Verdict
+from quantbench.records import Attribution, Cell, Judgement, Kind, OperatorError, Suspect, Verdict
 from quantbench.reference.datasets import file_sha256
 from quantbench.reference.model import load_models
 
@@ -140,3 +140,47 @@ def test_of_shards_everything_counts_as_made_elsewhere(monkeypatch: pytest.Monke
     for foreign in (False, True):
         list(of_reds([red("v")], lambda _: b"x", {"m": None}, lambda _: None, lambda _: None, foreign=foreign))  # type: ignore[dict-item]
     assert seen == [False, True]
+
+
+def test_where_float32_itself_is_red_only_the_accepted_artifact_tells_what_changed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    subjects: list[explain.Subject] = []
+
+    def attributed(subject: explain.Subject, model: object, seconds: float) -> Attribution:
+        subjects.append(subject)
+        return found()
+
+    monkeypatch.setattr(explain, "attributed", attributed)
+    (tmp_path / "accepted.tflite").write_bytes(b"accepted")
+    monkeypatch.setattr(
+        artifacts, "in_store", lambda store, sha256: tmp_path / "accepted.tflite" if sha256 == "known" else None
+    )
+
+    def look_at(*cells: Cell) -> dict[str, explain.Subject]:
+        subjects.clear()
+        known = {"m/v": "known", "m/float32": "known"}
+        list(of_reds(cells, str.encode, {"m": None}, lambda one: known.get(one.id), lambda _: None))  # type: ignore[dict-item]
+        return {one.name: one for one in subjects}
+
+    float32 = cell("float32", verdicts={Kind.ACCURACY: Verdict.PASS})
+    alone = look_at(float32, red("v"), red("gone"))
+    assert [one.control for one in alone.values()] == [b"m/float32", b"m/float32"]
+    moved = look_at(red("float32"), red("v"), red("gone"))
+    assert sorted(moved) == ["m/float32", "m/v"]  # of the third nothing tells what changed
+    assert (moved["m/v"].control, moved["m/v"].accepted) == (None, b"accepted")
+
+
+@pytest.mark.parametrize(
+    ("measured", "output"),
+    [
+        (["score"], ""),
+        (["score@colour", "output_distance"], "colour"),
+        (["score@colour", "score"], ""),
+        (["output_distance"], ""),
+    ],
+)
+def test_a_cell_is_explained_by_the_output_that_is_red(measured: list[str], output: str) -> None:
+    facts = {"kind": Kind.ACCURACY, "verdict": Verdict.REGRESSED, "against": "baseline", "message": ""}
+    judged = [Judgement(measurement=name, **facts) for name in measured]
+    assert explain.red_output(red("v", judgements=judged)) == output

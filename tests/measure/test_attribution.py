@@ -110,7 +110,7 @@ def test_a_planted_fault_is_found_by_the_float_model_alone(
 ) -> None:
     faulty = edited(files["ptq_static_wi8_ai8"], partial(plant, which))
     found = attribution.errors(files["float32"], faulty, examples)
-    found = repairs.explained(found, files["float32"], faulty, examples)
+    found = repairs.explained(found, faulty, repairs.Beside(files["float32"], examples))
     best = found.suspects[0]
     assert position(faulty, which) in (best.position, *best.together)
     assert best.repaired_by == repair
@@ -126,7 +126,7 @@ def test_a_fault_in_several_places_is_found_though_no_repair_of_one_helps(
 
     faulty = edited(files["ptq_static_wi8_ai8"], silent)
     found = attribution.errors(files["float32"], faulty, examples)
-    found = repairs.explained(found, files["float32"], faulty, examples)
+    found = repairs.explained(found, faulty, repairs.Beside(files["float32"], examples))
     best, others = found.suspects[0], found.suspects[1:]
     assert {position(faulty, FIRST), position(faulty, LAST)} <= {best.position, *best.together}
     assert best.recovered > 0.8
@@ -140,9 +140,8 @@ def test_the_accepted_artifact_gives_the_place_and_the_repair(
     healthy = files["ptq_static_wi8_ai8"]
     faulty = edited(healthy, partial(plant, which))
     found = attribution.errors(files["float32"], faulty, examples)
-    found = repairs.explained(
-        found, files["float32"], faulty, examples, healthy, score=lambda file: float(len(file) > 0)
-    )
+    beside = repairs.Beside(files["float32"], examples)
+    found = repairs.explained(found, faulty, beside, healthy, score=lambda file: float(len(file) > 0))
     best = found.suspects[0]
     assert (best.position, best.repaired_by) == (position(faulty, which), "accepted")
     assert best.score == 1.0
@@ -156,7 +155,7 @@ def test_a_wrong_range_of_the_input_is_found_there(files: dict[str, bytes], exam
     assert surgery.name_of(unpacked(healthy), unpacked(healthy).subgraphs[0].operators[0]) == "QUANTIZE"
     faulty = edited(healthy, of_the_input)
     found = attribution.errors(files["float32"], faulty, examples)
-    found = repairs.explained(found, files["float32"], faulty, examples, healthy if known else None)
+    found = repairs.explained(found, faulty, repairs.Beside(files["float32"], examples), healthy if known else None)
     best = found.suspects[0]
     assert (best.position, best.repaired_by) == (0, "accepted" if known else "range")
     assert best.recovered > 0.9
@@ -187,7 +186,7 @@ def test_the_range_of_an_integer_input_counts_once_wherever_it_is_stored(
     healthy = edited(files["ptq_static_wi8_ai8"], with_unsigned_input)
     faulty = edited(healthy, with_half_the_range)
     found = attribution.errors(files["float32"], faulty, examples)
-    found = repairs.explained(found, files["float32"], faulty, examples, healthy if known else None)
+    found = repairs.explained(found, faulty, repairs.Beside(files["float32"], examples), healthy if known else None)
     best = found.suspects[0]
     assert (best.operator, best.position, best.together) == ("INPUT", attribution.INPUT, [0])
     assert best.repaired_by == ("accepted" if known else "range")
@@ -200,7 +199,7 @@ def test_what_only_several_changed_operators_explain_is_given_back_at_once(
     healthy = files["ptq_static_wi8_ai8"]
     faulty = edited(edited(healthy, partial(stretched, FIRST)), partial(without_bias, LAST))
     found = attribution.errors(files["float32"], faulty, examples)
-    found = repairs.explained(found, files["float32"], faulty, examples, healthy, score=lambda _: 0.5)
+    found = repairs.explained(found, faulty, repairs.Beside(files["float32"], examples), healthy, score=lambda _: 0.5)
     best, others = found.suspects[0], found.suspects[1:]
     assert {position(faulty, FIRST), position(faulty, LAST)} <= {best.position, *best.together}
     assert (best.repaired_by, best.score) == ("accepted", 0.5)
@@ -218,7 +217,7 @@ def test_a_harmless_change_does_not_hide_a_fault_that_was_accepted(files: dict[s
 
     artifact = edited(accepted, one_bias)
     found = attribution.errors(files["float32"], artifact, examples)
-    found = repairs.explained(found, files["float32"], artifact, examples, accepted)
+    found = repairs.explained(found, artifact, repairs.Beside(files["float32"], examples), accepted)
     best = found.suspects[0]
     assert position(artifact, FIRST) in (best.position, *best.together)
     assert best.repaired_by == "float"
@@ -226,7 +225,7 @@ def test_a_harmless_change_does_not_hide_a_fault_that_was_accepted(files: dict[s
 
 def test_equal_artifacts_have_nothing_to_explain(files: dict[str, bytes], examples: Array) -> None:
     found = attribution.errors(files["float32"], files["float32"], examples)
-    found = repairs.explained(found, files["float32"], files["float32"], examples)
+    found = repairs.explained(found, files["float32"], repairs.Beside(files["float32"], examples))
     assert found.output_error == 0
     assert found.suspects == []
 
@@ -238,7 +237,7 @@ def test_values_that_are_no_numbers_are_told_where_they_begin(files: dict[str, b
 
     artifact = edited(files["float32"], broken)
     found = attribution.errors(files["float32"], artifact, examples)
-    found = repairs.explained(found, files["float32"], artifact, examples)
+    found = repairs.explained(found, artifact, repairs.Beside(files["float32"], examples))
     assert next(one.position for one in found.operators if not one.finite) == position(artifact, FIRST)
     assert found.output_error is None
     assert Attribution.model_validate_json(found.model_dump_json()) == found

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from made_up_graphs import in_blocks, layers, loop, lstm
+from ai_edge_litert import schema_py_generated as schema
+from made_up_graphs import Made, in_blocks, layers, loop, lstm, weights
 from quantbench.core.arrays import Array
 from quantbench.measure import attribution, repairs
 from quantbench.records import Attribution
@@ -20,8 +21,29 @@ SEQUENCES = RANDOM.normal(size=(12, 5, 4)).astype(np.float32)
 
 def explained(control: bytes, artifact: bytes, inputs: Array, accepted: bytes | None = None) -> Attribution:
     found = attribution.errors(control, artifact, inputs, stateful=True)
-    found = repairs.explained(found, control, artifact, inputs, accepted, stateful=True)
+    found = repairs.explained(found, artifact, repairs.Beside(control, inputs, stateful=True), accepted)
     return found.model_copy(update={"subject": "new", "reference": "float32"})
+
+
+def two_outputs(first: float = 0.0, second: float = 0.0) -> bytes:
+    """Two dense layers beside each other, with noise in their weights."""
+    made = Made()
+    x, left, right = made.tensor("x", (1, 4)), made.tensor("left", (1, 4)), made.tensor("right", (1, 4))
+    for number, (out, noise) in enumerate(((left, first), (right, second))):
+        kernel = made.constant(f"kernel{number}", weights(number) + noise * weights(number + 2))
+        made.operator("FULLY_CONNECTED", (x, kernel, -1), (out,), schema.FullyConnectedOptionsT())
+    return made.file((x,), (left, right))
+
+
+@pytest.mark.parametrize(("named", "operator"), [(("left",), 0), (("right",), 1), ((), 1)])
+def test_of_several_outputs_those_that_are_named_count(named: tuple[str, ...], operator: int) -> None:
+    control, artifact = two_outputs(), two_outputs(0.1, 0.5)
+    found = attribution.errors(control, artifact, ROWS)
+    found = repairs.explained(found, artifact, repairs.Beside(control, ROWS, names=named))
+    assert found.suspects[0].position == operator
+    alone = {name: repairs.Beside(control, ROWS, names=(name,)).error(artifact) for name in ("left", "right")}
+    assert found.output_error == pytest.approx(np.mean([alone[name] for name in named or alone]))
+    assert alone["left"] < alone["right"] / 2
 
 
 @pytest.mark.parametrize(("made", "inputs"), [(loop, ROWS), (lstm, SEQUENCES)])

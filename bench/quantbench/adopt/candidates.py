@@ -18,6 +18,8 @@ from quantbench.records import Decision, OutputVerdict
 # How surely the spare steps of the sequence keep the limit, in standard errors of the search: an artifact that was
 # chosen as the smallest of many is worse than it looks.
 SPARE = (0.2, 0.4, 0.7, 1.0, 1.5, 2.0)
+# Mixed artifacts within this factor in cost count as one step of the sequence.
+STEP = 1.05
 
 
 @dataclass(frozen=True)
@@ -84,22 +86,40 @@ def margin_of(drops: Sequence[Drop], limits: Sequence[float], searched: int, jud
 def sequence(tried: Iterable[Tried]) -> list[Tried]:
     """Return what is judged, in order: from what keeps the limit most surely to the smallest.
 
-    Of all that may keep it, some of those that are smaller than everything surer, and all fixed variants that are
-    smaller than every surer fixed one; at the end the fixed variants that are smaller still, whatever the search says.
+    Of all that may keep it, some of those that are smaller than everything surer, the surest mixed one of each step in
+    cost, and all fixed variants that are smaller than every surer fixed one; at the end the fixed variants that are
+    smaller still, whatever the search says.
     """
     everything = sorted(tried, key=lambda one: (one.cost, -one.margin))
-    front = _front(everything)
+    front, mixed = _front(everything), [one for one in everything if not one.name]
     kept = front[:1]
     for spare in SPARE:
-        surer = next((one for one in front if one.margin >= front[0].margin + spare), None)
-        if surer is not None and surer not in kept:
-            kept.append(surer)
-    if front and front[-1] not in kept:
-        kept.append(front[-1])
-    kept += [one for one in _front([one for one in everything if one.name]) if one not in kept]
+        kept += [one for one in front if one.margin >= front[0].margin + spare][:1]
+    kept += [*front[-1:], *_steps(mixed), *_front([one for one in everything if one.name])]
     least = front[0].cost if front else math.inf
     smaller = [one for one in everything if one.name and one.cost < least and one not in kept]
-    return sorted(kept, key=lambda one: -one.margin) + sorted(smaller, key=lambda one: -one.margin)
+    distinct = [one for place, one in enumerate(kept) if one not in kept[:place]]
+    ordered = sorted(distinct, key=lambda one: (-_sureness(one, mixed), -one.cost))
+    return ordered + sorted(smaller, key=lambda one: -one.margin)
+
+
+def _steps(mixed: Sequence[Tried]) -> list[Tried]:
+    """Return the surest of each step in cost: the smallest with much luck in the search would hide all between."""
+    found: list[Tried] = []
+    begun = 0.0
+    for one in mixed:
+        if one.margin >= 0 and (not found or one.cost > STEP * begun):
+            found.append(one)
+            begun = one.cost
+        elif one.margin >= 0 and one.margin > found[-1].margin:
+            found[-1] = one
+    return found
+
+
+def _sureness(one: Tried, mixed: Sequence[Tried]) -> float:
+    """Return the margin; of a mixed artifact no less than of smaller ones, which have coarser settings."""
+    smaller = [other.margin for other in mixed if not one.name and other.cost <= one.cost]
+    return max([one.margin, *smaller])
 
 
 def _front(by_cost: Sequence[Tried]) -> list[Tried]:

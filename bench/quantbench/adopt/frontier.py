@@ -14,6 +14,9 @@ from itertools import pairwise
 Chosen = Mapping[int, str]
 ROOM = (0.5, 0.0)  # to the limit, in standard errors of the search
 MOST_MOVES = 12  # exchanges that are tried from one choice; of single changes twice as many
+# Choices on the path that are tried above the best one, and how far apart, as a share of what the whole path costs:
+# what looks within in the search may be beyond on other examples.
+RUNGS, APART = 8, 0.015
 
 
 @dataclass(frozen=True)
@@ -153,9 +156,33 @@ def searched(
     """
     choices = path(units)
     started = [(room, _bisected(choices, _with(margin, room), more)) for room in ROOM]
+    least = next((place for place, one in enumerate(choices) if any(one is best for _, best in started)), len(choices))
+    for rung in rungs(units, choices[least:]):
+        if more():
+            margin(rung)
     for room, best in started:
         while best is not None and more():
             best = _smaller(units, best, _with(margin, room), cost, more)
+
+
+def rungs(units: Sequence[Unit], choices: Sequence[Chosen]) -> list[Chosen]:
+    """Return some of a path's choices above its first one, at even distances in cost."""
+    if not choices or not units:
+        return []
+    span = sum(max(one.cost for one in unit.options) - min(one.cost for one in unit.options) for unit in units)
+    found: list[Chosen] = []
+    last = _cost_of(units, choices[0])
+    for choice in choices[1:]:
+        cost = _cost_of(units, choice)
+        if cost >= last + APART * span and len(found) < RUNGS:
+            found.append(choice)
+            last = cost
+    return found
+
+
+def _cost_of(units: Sequence[Unit], chosen: Chosen) -> float:
+    """Return the cost of a choice by the costs of its options."""
+    return sum(one.cost for unit in units for one in unit.options if one.setting == chosen.get(unit.positions[0]))
 
 
 def _with(margin: Callable[[Chosen], float], room: float) -> Callable[[Chosen], float]:

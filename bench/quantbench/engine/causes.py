@@ -10,7 +10,7 @@ from quantbench.build.store import Store, default_root
 from quantbench.engine import artifacts, explain
 from quantbench.engine.cell import CellId
 from quantbench.errors import BadInput
-from quantbench.records import FLOAT_CONTROL, Attribution, Cell, Kind, OperatorError, Verdict
+from quantbench.records import FLOAT_CONTROL, Attribution, Cell, OperatorError
 from quantbench.reference.model import ReferenceModel
 
 # What a red run may take longer. Cells that are red together mostly have one cause, so that the first ones tell it.
@@ -39,8 +39,8 @@ def of_reds(
         accepted: cell -> hash of the accepted artifact; None where none is recorded.
         foreign: whether artifacts may have been made elsewhere; see :class:`quantbench.engine.explain.Subject`.
     """
-    since = time.monotonic()
-    reds = [cell for cell in cells if is_red(cell)]
+    since, cells = time.monotonic(), list(cells)
+    reds = [cell for cell in cells if explain.is_red(cell)]
     waiting = [cell for cell in reds if cell.attribution is None]
     tried = len(reds) - len(waiting)
     for cell in in_turns(waiting):
@@ -48,7 +48,7 @@ def of_reds(
         if left <= 0 or tried >= MOST_CELLS:
             break
         try:
-            taken = subject(cell, artifact, accepted)
+            taken = subject(cell, artifact, accepted, explain.moved(cell, cells))
             if taken is None:
                 continue
             tried += 1
@@ -109,17 +109,21 @@ def _three(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.3g}")
 
 
-def is_red(cell: Cell) -> bool:
-    """Check whether a cell's score or outputs got worse, or break a limit."""
-    return cell.verdicts.get(Kind.ACCURACY) is Verdict.REGRESSED
+def subject(
+    cell: Cell, artifact: Artifact, accepted: Callable[[Cell], str | None], moved: bool = False
+) -> explain.Subject | None:
+    """Collect the artifacts of a cell; None where its own is not at hand, or nothing that it may be compared with.
 
-
-def subject(cell: Cell, artifact: Artifact, accepted: Callable[[Cell], str | None]) -> explain.Subject | None:
-    """Collect the artifacts of a cell; None where its own is not at hand."""
+    Args:
+        moved: whether float32 itself got worse: then the accepted artifact alone tells what changed.
+    """
     content = artifact(cell.id)
     if content is None:
         return None
     control = None if cell.seeds or cell.variant == FLOAT_CONTROL else artifact(f"{cell.model}/{FLOAT_CONTROL}")
     sha256 = accepted(cell)
     known = None if sha256 in (None, cell.artifact_sha256) else artifacts.in_store(Store(default_root()), str(sha256))
-    return explain.Subject(cell.id, content, control, known.read_bytes() if known is not None else None)
+    if moved and known is None:
+        return None
+    before = known.read_bytes() if known is not None else None
+    return explain.Subject(cell.id, content, None if moved else control, before, output=explain.red_output(cell))

@@ -1,6 +1,7 @@
 """Explain the error of a cell, or of two files: collect the artifacts and the examples, and attribute in a child."""
 
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from quantbench.core.arrays import Array, Inputs, rows
 from quantbench.engine import artifacts
 from quantbench.errors import BadInput
 from quantbench.measure import attribution, work
-from quantbench.records import FLOAT_CONTROL, ONE_MODEL, Attribution, Cell, Report
+from quantbench.records import FLOAT_CONTROL, ONE_MODEL, Attribution, Cell, Kind, Report, Verdict
+from quantbench.records.measurements import output_in, without_output
+from quantbench.reference.heads import by_output
 from quantbench.reference.model import ReferenceModel, load_models
 from quantbench.tflite import graph, matching
 
@@ -34,6 +37,7 @@ class Subject:
         accepted: the accepted one; None where it is not at hand, or is the same.
         foreign: whether one came with a run folder, which another machine may have made: it runs behind walls, which
             let the child read the model's own folder besides.
+        output: the further output that scores are of; empty: the main one.
     """
 
     name: str
@@ -41,6 +45,25 @@ class Subject:
     control: bytes | None
     accepted: bytes | None
     foreign: bool = False
+    output: str = ""
+
+
+def is_red(cell: Cell) -> bool:
+    """Check whether a cell's score or outputs got worse, or break a limit."""
+    return cell.verdicts.get(Kind.ACCURACY) is Verdict.REGRESSED
+
+
+def red_output(cell: Cell) -> str:
+    """Return the further output whose score is red, where the main one's is not; else nothing."""
+    red = [one.measurement for one in cell.judgements if one.verdict is Verdict.REGRESSED]
+    outputs = [output_in(name) for name in red if without_output(name) == "score"]
+    return outputs[0] if all(outputs) and outputs else ""
+
+
+def moved(cell: Cell, cells: Iterable[Cell]) -> bool:
+    """Check whether float32 of a cell's model is red itself, so that quantization is not what the cell lost by."""
+    control = f"{cell.model}/{FLOAT_CONTROL}"
+    return cell.id != control and any(one.id == control and is_red(one) for one in cells)
 
 
 def of_cell(
@@ -70,10 +93,11 @@ def subject(
     if against is not None:
         check_one_model(cell.id, artifact, against, "give an earlier artifact of this cell")
     accepted = read_tflite(against) if against is not None else _accepted(cell, model, baseline_dir)
-    control = _control(report, folder, cell) if cell.variant != FLOAT_CONTROL else None
-    foreign = any(not artifacts.is_own(one) for one in (artifact, control) if one is not None)
     known = accepted if accepted != artifact else None
-    return Subject(cell.id, artifact, control, known, foreign), model
+    instead = known is not None and moved(cell, report.cells)
+    control = None if instead or cell.variant == FLOAT_CONTROL else _control(report, folder, cell)
+    foreign = any(not artifacts.is_own(one) for one in (artifact, control) if one is not None)
+    return Subject(cell.id, artifact, control, known, foreign, red_output(cell)), model
 
 
 def attributed(subject: Subject, model: ReferenceModel, seconds: float = LIMIT_SECONDS) -> Attribution:
@@ -86,10 +110,12 @@ def attributed(subject: Subject, model: ReferenceModel, seconds: float = LIMIT_S
         BadInput: there is nothing to compare it with, or the child crashed.
     """
     check_reference(subject)
-    metric = model.metric
-    return _measured(subject, model, seconds).model_copy(
+    as_scored = by_output(model)[subject.output]
+    metric = as_scored.metric
+    return _measured(subject, as_scored, seconds).model_copy(
         update={
             "subject": subject.name,
+            "output": subject.output,
             "metric": metric.name,
             "unit": metric.unit,
             "scale": metric.scale,
@@ -232,6 +258,7 @@ def _measured(subject: Subject, model: ReferenceModel, seconds: float) -> Attrib
     with tempfile.TemporaryDirectory(prefix="quantbench-explain-") as place:
         job = _job(Path(place), subject.artifact, control, subject.accepted, scored, split.y[:count])
         job |= {"stateful": model.stateful, "model": [str(model.file), model.name]}
+        job |= {"output": subject.output, "outputs": list(model.metric.outputs)}
         room = walls.Room(read=(Path(place), model.file.parent.absolute())) if subject.foreign else None
         return _in_child(job, room, subject.name, seconds)
 
@@ -252,7 +279,7 @@ def _job(
         np.savez(folder / f"{name}.npz", *arrays, **more)
         written[name] = str(folder / f"{name}.npz")
     names = list(inputs) if isinstance(inputs, dict) else None
-    return {**written, "names": names, "stateful": False, "model": None}
+    return {**written, "names": names, "stateful": False, "model": None, "output": "", "outputs": []}
 
 
 def _in_child(job: dict[str, Any], room: Any, what: str, seconds: float = LIMIT_SECONDS) -> Attribution:

@@ -1,8 +1,9 @@
 """Attribute an artifact's error to its operators, in a process that may crash.
 
 Reads a job as JSON, ``{"artifact": FILE, "control": FILE, "accepted": FILE or null, "examples": FILE.npz, "names":
-[NAME, ...] or null, "stateful": false, "scored": FILE.npz, "model": [FILE, NAME] or null}``, and writes a
-:class:`quantbench.records.Attribution` as JSON. Scores need the model's own file, which is code that the user trusts.
+[NAME, ...] or null, "stateful": false, "scored": FILE.npz, "model": [FILE, NAME] or null, "output": NAME, "outputs":
+[NAME, ...]}``, and writes a :class:`quantbench.records.Attribution` as JSON. Scores need the model's own file, which is
+code that the user trusts; they are of the named further output, and errors of those that are listed, or of all.
 """
 
 from pathlib import Path
@@ -23,7 +24,8 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     accepted = Path(job["accepted"]).read_bytes() if job["accepted"] else None
     score, examples = _scorer(job)
     found = attribution.errors(control, artifact, inputs, job["stateful"])
-    found = repairs.explained(found, control, artifact, inputs, accepted, job["stateful"], score)
+    beside = repairs.Beside(control, attribution.examples(artifact, inputs), job["stateful"], tuple(job["outputs"]))
+    found = repairs.explained(found, artifact, beside, accepted, score)
     if score is not None:
         scores = {"float_score": score(control), "score": score(artifact), "scored": examples}
         found = found.model_copy(update=scores)
@@ -41,10 +43,12 @@ def _scorer(job: dict[str, Any]) -> tuple[repairs.Scorer | None, int]:
     """Return what scores an artifact by the model's metric, and on how many examples."""
     if not job["model"]:
         return None, 0
+    from quantbench.reference.heads import by_output
     from quantbench.reference.model import load_file
 
     file, name = job["model"]
-    metric = next(model for model in load_file(Path(file)) if model.name == name).metric
+    model = next(model for model in load_file(Path(file)) if model.name == name)
+    metric = by_output(model)[job["output"]].metric
     inputs, labels = _read(Path(job["scored"]), job["names"])
 
     def score(artifact: bytes) -> float:

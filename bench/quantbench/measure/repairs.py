@@ -14,7 +14,7 @@ import numpy as np
 
 from quantbench.core.arrays import Array, Inputs
 from quantbench.measure import regions
-from quantbench.measure.attribution import INPUT, examples, paired
+from quantbench.measure.attribution import INPUT, paired
 from quantbench.records import EXPLAINS, ONE_MODEL, Attribution, Change, Suspect, Untried
 from quantbench.tflite import changes, graph, matching, surgery
 from quantbench.tflite.graph import CASTS, Graph
@@ -41,42 +41,68 @@ class Repair:
     artifact: bytes
 
 
+class Beside:
+    """Compare the outputs of artifacts with those of a reference.
+
+    Args:
+        few: examples.
+        stateful: whether to reset recurrent state before each.
+        names: of the outputs that count; empty: all.
+    """
+
+    def __init__(self, reference: bytes, few: Inputs, stateful: bool = False, names: Sequence[str] = ()) -> None:
+        self.reference = reference
+        self._few, self._stateful, self._names = few, stateful, names
+        self._exact = self._outputs(reference)
+
+    def error(self, artifact: bytes) -> float:
+        """Return the mean squared error of the outputs, as a share of the reference's mean square.
+
+        Raises:
+            ValueError: the two have other outputs.
+        """
+        return _distance(self._outputs(artifact), self._exact, self._names)
+
+    def _outputs(self, artifact: bytes) -> dict[str, Array]:
+        """Return the outputs on the kernels that scores come from; a single one under an empty name."""
+        made = LiteRT(artifact, stateful=self._stateful).run(self._few)
+        named = made if isinstance(made, dict) else {"": made}
+        return {name: np.asarray(values, dtype=np.float64) for name, values in named.items()}
+
+
 def explained(
     found: Attribution,
-    control: bytes,
     artifact: bytes,
-    inputs: Inputs,
+    beside: Beside,
     accepted: bytes | None = None,
-    stateful: bool = False,
     score: Scorer | None = None,
 ) -> Attribution:
     """Repair the suspects one at a time, and order them by the error of the outputs that goes with each.
 
     Args:
         found: see :func:`quantbench.measure.attribution.errors`.
+        beside: the reference, float or the accepted artifact.
         accepted: the accepted artifact; where given, what differs from it is repaired first, by its parts.
         score: artifact -> score on some examples; of the one that explains most, and of those that explain a tenth.
     """
-    few = examples(artifact, inputs)
     told = changes.between(accepted, artifact) if accepted is not None else []
-    exact, made = _outputs(control, few, stateful), _outputs(artifact, few, stateful)
-    before = _distance(made, exact)
+    before = beside.error(artifact)
     if not math.isfinite(before):
         return found.model_copy(update={"changes": told})
     suspects: list[Suspect] = []
     untried: list[Untried] = []
     whole = _main(artifact)
     if before > 0 and found.matched >= ONE_MODEL:
-        least = _distance(_outputs(accepted, few, stateful), exact) if accepted is not None and told else math.inf
+        least = beside.error(accepted) if accepted is not None and told else math.inf
         worse = before > WORSE * least
         if worse and accepted is not None:
-            tested = partial(_tested, whole=whole, few=few, exact=exact, errors=(before, least), stateful=stateful)
+            tested = partial(_tested, whole=whole, beside=beside, errors=(before, least))
             suspects = [tested(one, score=score) for one in _by_accepted(artifact, accepted, told)]
             suspects += _at_once(_several_accepted(artifact, accepted, suspects), tested, score)
-        for repairs in _repairs(found, control, artifact, untried):
+        for repairs in _repairs(found, beside.reference, artifact, untried):
             if max((one.recovered for one in suspects), default=0.0) >= EXPLAINS:
                 break
-            suspects += [_tested(one, whole, few, exact, (before, 0.0), stateful, score) for one in repairs]
+            suspects += [_tested(one, whole, beside, (before, 0.0), score) for one in repairs]
     best: dict[int, Suspect] = {}
     for one in _ordered(suspects):
         best.setdefault(one.position, one)
@@ -106,10 +132,8 @@ def _ordered(suspects: Sequence[Suspect]) -> list[Suspect]:
 def _tested(
     repair: Repair,
     whole: Graph,
-    few: Inputs,
-    exact: dict[str, Array],
+    beside: Beside,
     errors: tuple[float, float],
-    stateful: bool,
     score: Scorer | None,
 ) -> Suspect:
     """Measure what a repair takes away of the error of the outputs.
@@ -118,7 +142,7 @@ def _tested(
         errors: of the artifact, and of the accepted one where the repair has its parts; else 0.
     """
     before, least = errors
-    after = _distance(_outputs(repair.artifact, few, stateful), exact)
+    after = beside.error(repair.artifact)
     recovered = (before - after) / (before - least) if math.isfinite(after) else -1.0
     operator, tensor = _named(whole, repair.places[0])
     return Suspect(
@@ -136,12 +160,6 @@ def _named(whole: Graph, place: int) -> tuple[str, str]:
     if place == INPUT:
         return "INPUT", next((tensor.name for tensor in whole.inputs if tensor.scales), "")
     return whole.operators[place].name, whole.operators[place].label
-
-
-def output_error(control: bytes, artifact: bytes, inputs: Inputs, stateful: bool = False) -> float:
-    """Return the mean squared error of an artifact's outputs, as a share of the float outputs' mean square."""
-    few = examples(artifact, inputs)
-    return _distance(_outputs(artifact, few, stateful), _outputs(control, few, stateful))
 
 
 def _repairs(found: Attribution, control: bytes, artifact: bytes, untried: list[Untried]) -> Iterator[Iterator[Repair]]:
@@ -280,19 +298,17 @@ def _tried(repair: Callable[[], bytes]) -> bytes | Why:
     return repaired
 
 
-def _outputs(artifact: bytes, few: Inputs, stateful: bool) -> dict[str, Array]:
-    """Return the outputs on the kernels that scores come from; a single one under an empty name."""
-    made = LiteRT(artifact, stateful=stateful).run(few)
-    named = made if isinstance(made, dict) else {"": made}
-    return {name: np.asarray(values, dtype=np.float64) for name, values in named.items()}
-
-
-def _distance(made: Mapping[str, Array], exact: Mapping[str, Array]) -> float:
+def _distance(made: Mapping[str, Array], exact: Mapping[str, Array], counted: Sequence[str] = ()) -> float:
     """Return the mean squared error of all outputs, each as a share of its own mean square; infinite for no number.
+
+    Args:
+        counted: outputs that count alone, where both have them.
 
     Raises:
         ValueError: they have other outputs.
     """
+    if counted and set(counted) <= set(made) & set(exact):
+        made, exact = ({name: of[name] for name in counted} for of in (made, exact))
     if len(made) != len(exact):
         raise ValueError("the two have another number of outputs")
     names = list(exact) if set(made) == set(exact) else list(made)

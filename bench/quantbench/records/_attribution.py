@@ -120,6 +120,7 @@ class Attribution(Record):
     Attributes:
         subject, reference: what was compared: a cell and ``float32``, or two files.
         graph: name of the artifact's first subgraph, as Model Explorer calls it.
+        output: the further output that scores and the outputs' error are of; empty: the main one.
         metric, unit, scale, higher_is_better: how scores are to be read; as in :class:`JudgedOutput`.
         examples: on which errors were measured; scored: on which scores were.
         matched: share of the operators of the two graphs that have a partner.
@@ -138,6 +139,7 @@ class Attribution(Record):
     subject: str = ""
     reference: str = ""
     graph: str = ""
+    output: str = ""
     metric: str = ""
     unit: str = ""
     scale: float = 1.0

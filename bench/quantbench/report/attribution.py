@@ -45,11 +45,12 @@ def first(found: Attribution) -> str:
     """Say what was compared, and how far apart the two are."""
     if found.score is None or found.float_score is None:
         return f"{found.subject} against {found.reference}, on {found.examples} examples{_distance(found)}"
+    whose = f"output {found.output}: " if found.output else ""
     drop = _drop(found, found.score)
     moved = f"{_amount(abs(drop), found)} {'worse' if drop > 0 else 'better'}" if drop else "no difference"
     scores = [shown_score(value, found) for value in (found.score, found.float_score)]
     return (
-        f"{found.subject} against {found.reference}: {found.metric} {scores[0]} where {found.reference} has "
+        f"{found.subject} against {found.reference}: {whose}{found.metric} {scores[0]} where {found.reference} has "
         f"{scores[1]}: {moved} ({_scored_on(found)}){_distance(found)}"
     )
 
