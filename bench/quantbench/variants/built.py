@@ -32,6 +32,8 @@ SPECS = {
     "int8-io": "ptq_static_wi8_ai8_int_io",
     "uint8-io": "ptq_static_wi8_ai8_uint8_io",
     "per-tensor": "ptq_static_wi8_ai8_per_tensor",
+    "int16x8": "ptq_static_wi8_ai16",
+    "int16x8-io": "aeq_static_wi8_ai16",
 }
 ANY = QuantizationSpec(io=None)
 
