@@ -48,6 +48,7 @@ def test_a_truncated_file_and_somebody_elses_operator_are_refused(tmp_path: Path
         assert refused(of(tmp_path, content[:length])).startswith(f"{tmp_path / 'vendor.tflite'}: ")
     assert "it uses an operator that LiteRT lacks, TheirOp" in refused(of(tmp_path, custom(b"TheirOp")))
     assert "no such file" in refused(tmp_path / "gone.tflite")
+    assert "run git lfs pull" in refused(of(tmp_path, b"version https://git-lfs.github.com/spec/v1\nsize 3\n"))
 
 
 @pytest.mark.parametrize(("name", "compiler"), [(b"ethos-u", "Ethos-U"), (b"edgetpu-custom-op", "Edge TPU")])
@@ -63,6 +64,10 @@ def test_a_file_that_vela_compiled_and_its_summary() -> None:
     assert found is not None
     assert (found.operators, found.left) == (1, {"DEQUANTIZE": 1, "EXP": 1})
     figures, about = vela.read(SUMMARY, COMPILED.stem)
+    assert found.figures == {"left_macs": 0}
+    assert vela.with_share({**found.figures, **figures})["left_share"] == 0
+    assert vela.with_share({"left_macs": 1.0, "macs": 3.0})["left_share"] == 0.25
+    assert "left_share" not in vela.with_share({"left_macs": 1.0})
     assert figures["sram"] == 4 * 1024
     assert figures["cycles"] == figures["npu_cycles"] == 1152
     assert about["accelerator_configuration"] == "Ethos_U55_128"
@@ -78,6 +83,10 @@ def test_a_file_that_vela_compiled_and_its_summary() -> None:
             "column cycles_total: expected a number of at least 0, found 'many'",
         ),
         ("network,sram_memory_used,cycles_total\none,4,5\ntwo,4,5\n", "has 2 networks, and none or several are called"),
+        (
+            "network,sram_memory_used,cycles_total\nother,4,5\n",
+            "is of the network other, and the file is called tiny_vela",
+        ),
     ],
 )
 def test_what_is_no_summary_of_vela(tmp_path: Path, text: str, words: str) -> None:

@@ -67,6 +67,11 @@ def test_a_compiled_file_that_nothing_was_asked_of_is_not_green(tmp_path: Path) 
     one = inspect(tmp_path / "v.tflite")
     assert verdicts.of_compiled(one, held.parse([])).verdict == "undecided"
     assert verdicts.of_compiled(one, held.parse(["left=1"])).verdict == "within"
+    work = verdicts.of_compiled(one, held.parse(["left_macs=0", "left_share=0.1"]))
+    assert [(each.name, each.value, each.verdict) for each in work.held] == [
+        ("left_macs", 0, "within"),
+        ("left_share", None, "undecided"),
+    ]
     told = [verdicts.of_compiled(one, held.parse(["sram=1MiB"])), verdicts.of_compiled(one, held.parse(["left=0"]))]
     assert [one.verdict for one in told] == ["undecided", "beyond"]
     found = FileVerdicts(files=[*told] * 6, machine=Machine(cpu="c"))
@@ -82,6 +87,7 @@ CANNOT = [
     ("float.tflite", {"vela": Path("s.csv")}, "goes with one compiled file, and 0 of"),
     ("small.tflite", {}, "its output has shape 16, and that of small.tflite 8"),
     ("", {"against": ""}, "--max-drop: there is nothing to drop from"),
+    ("float.tflite", {"quantized": ["npu.tflite"]}, "--max-drop: a compiled file has no score; leave it out"),
 ]
 
 
@@ -89,6 +95,7 @@ CANNOT = [
 def test_what_cannot_be_judged(tmp_path: Path, model: str, asked: dict[str, Any], words: str) -> None:
     folder = written(tmp_path)
     (folder / "small.tflite").write_bytes(dense(KERNEL[:8]))
+    (folder / "npu.tflite").write_bytes(custom(b"ethos-u"))
     np.savez(folder / "eval.npz", x=X, y=Y % 8)
     (tmp_path / "aside").mkdir()
     named = str(folder / model) if model.endswith(".tflite") else model
@@ -96,7 +103,7 @@ def test_what_cannot_be_judged(tmp_path: Path, model: str, asked: dict[str, Any]
     with pytest.raises(BadInput, match=words) as caught:
         judging.judge(
             given,
-            judging.Asked([folder / "good.tflite"], **asked),
+            judging.Asked(**{**asked, "quantized": [folder / one for one in asked.get("quantized", ["good.tflite"])]}),
             tmp_path / "aside",
             tmp_path / "reports",
             lambda _: None,

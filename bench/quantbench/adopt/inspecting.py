@@ -21,11 +21,13 @@ from quantbench.records import Census, Compiled, Structure
 from quantbench.safety import tflite
 from quantbench.tflite import graph as graphs
 from quantbench.tflite.graph import Graph
+from quantbench.tflite.work import macs
 from quantbench.variants import VARIANTS, built
 
 # Custom operator that a compiler puts in the place of what the accelerator takes -> what it is for. Sources: Arm's Vela
 # (tflite_mapping.py) and Google's Edge TPU compiler.
 COMPILERS = {"ethos-u": "Ethos-U", "edgetpu-custom-op": "Edge TPU", "edgetpu-custom-op-2": "Edge TPU"}
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
 
 
@@ -59,6 +61,8 @@ def inspect(path: Path) -> Inspected:
         raise BadInput(f"{path}: no such file; expected a .tflite that another tool has built")
     files.check_tree(path, "the artifact")
     content = tflite.content(path)
+    if content.startswith(_LFS_POINTER):
+        raise BadInput(f"{path}: is a pointer of Git LFS, and not the file itself; run git lfs pull")
     try:
         graph = graphs.read(content)
     except ValueError as error:
@@ -81,8 +85,10 @@ def compiled_of(graph: Graph) -> Compiled | None:
     taken = [one.name for one in graph.operators if one.name in COMPILERS]
     if not taken:
         return None
-    left = Counter(one.name for one in graph.operators if one.name not in COMPILERS)
-    return Compiled(compiler=COMPILERS[taken[0]], operators=len(taken), left=dict(sorted(left.items())))
+    rest = [one for one in graph.operators if one.name not in COMPILERS]
+    left = dict(sorted(Counter(one.name for one in rest).items()))
+    figures = {"left_macs": float(sum(macs(graph, one) for one in rest))}
+    return Compiled(compiler=COMPILERS[taken[0]], operators=len(taken), left=left, figures=figures)
 
 
 def _output_names(graph: Graph) -> list[str]:

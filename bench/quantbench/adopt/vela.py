@@ -53,8 +53,22 @@ def read(path: Path, network: str) -> tuple[dict[str, float], dict[str, str]]:
     return figures, {name: str(row[name])[:80] for name in _ABOUT if row.get(name)}
 
 
+def with_share(figures: Mapping[str, float]) -> dict[str, float]:
+    """Add which share of the multiplications is left to the CPU: Vela counts only those that the accelerator takes."""
+    left, taken = figures.get("left_macs"), figures.get("macs")
+    if left is None or taken is None or not left + taken:
+        return dict(figures)
+    return {**figures, "left_share": left / (left + taken)}
+
+
 def _row(rows: list[dict[str, str]], network: str, path: Path) -> dict[str, str]:
     if len(rows) == 1:
+        of = str(rows[0].get("network") or "")
+        if not network.startswith(of):
+            raise BadInput(
+                f"--vela-report: {path}: is of the network {of[:80]}, and the file is called {network}; give the "
+                "summary of this file, which Vela calls NAME_vela.tflite"
+            )
         return rows[0]
     named = [row for row in rows if row.get("network") and network.startswith(str(row["network"]))]
     if len(named) != 1:
