@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from quantbench.adopt import data, formats, inspecting, ranking, understand, vela, verdicts
+from quantbench.adopt import data, formats, inspecting, ranking, understand, verdicts
 from quantbench.adopt.commands import arguments
 from quantbench.adopt.held import Limits
 from quantbench.adopt.inspecting import Inspected
@@ -28,6 +28,7 @@ from quantbench.engine.whole_run import whole_run
 from quantbench.errors import BadInput, Exit, full_disk_named
 from quantbench.records import BuiltArtifact, FalseAlarms, FileVerdicts, Kind, Machine, Report
 from quantbench.report.run_folder import RunFolder
+from quantbench.tflite import vela
 from quantbench.variants import FLOAT_CONTROL, VARIANTS, built
 
 Say = Callable[[str], None]
@@ -161,7 +162,10 @@ def _with_reports(found: dict[str, Inspected], report: Path | None) -> dict[str,
         )
     one = found[compiled[0]]
     assert one.compiled is not None
-    figures, about = vela.read(report, one.path.stem)
+    try:
+        figures, about = vela.read(report, one.path.stem)
+    except BadInput as error:
+        raise BadInput(f"--vela-report: {error}") from None
     known = vela.with_share({**one.compiled.figures, **figures})
     return {
         **found,

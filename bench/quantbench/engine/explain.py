@@ -17,6 +17,7 @@ from quantbench.measure import attribution, work
 from quantbench.records import FLOAT_CONTROL, ONE_MODEL, Attribution, Cell, Report
 from quantbench.reference.model import ReferenceModel, load_models
 from quantbench.tflite import graph, matching
+from quantbench.tflite.compiled import compiled_of
 
 LIMIT_SECONDS = 600.0
 # Examples that a repair is scored on, by the operations of one call: half a second to two for each score.
@@ -67,6 +68,10 @@ def subject(
     if cell.model not in models:
         raise BadInput(f"{cell.id}: no model {cell.model} in {model_dir}; give its folder with --model-dir")
     model = models[cell.model]
+    if compiled := compiled_of(graph.read(artifact)):
+        raise BadInput(
+            f"{cell.id}: is compiled for {compiled.compiler}, and nothing here runs it; explain what it was made from"
+        )
     if against is not None:
         check_one_model(cell.id, artifact, against, "give an earlier artifact of this cell")
     accepted = read_tflite(against) if against is not None else _accepted(cell, model, baseline_dir)

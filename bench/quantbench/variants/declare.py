@@ -127,6 +127,7 @@ class Variant:
         packages: distributions whose version decides the result.
         gate: models on which the pull-request gate runs it: ``all``, those ``small`` enough to train in the gate, or
             none (``nightly``).
+        compiled: accelerator that its artifact is compiled for, so that nothing here runs it; empty of all others.
         timed_in_gate: whether the pull-request gate times it too; the nightly run times all variants.
     """
 
@@ -142,6 +143,7 @@ class Variant:
     packages: tuple[str, ...] = ("tensorflow", "tf-keras")
     gate: Literal["all", "small", "nightly"] = "small"
     timed_in_gate: bool = False
+    compiled: str = ""
 
     def __post_init__(self) -> None:
         """Take the dtype of the activations from the name."""
