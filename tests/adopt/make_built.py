@@ -16,21 +16,24 @@ Y = (X @ KERNEL.T + _RANDOM.normal(size=(600, CLASSES))).argmax(axis=1)
 def dense(kernel: np.ndarray = KERNEL, scale: float = 0.0) -> bytes:
     """A dense layer; its weights are int8 where there is a scale."""
     made = Made()
-    x, out = made.tensor("x", (1, INPUTS)), made.tensor("out", (1, len(kernel)))
+    x, out = made.tensor("x", (1, kernel.shape[1])), made.tensor("out", (1, len(kernel)))
     stored = np.clip(np.round(kernel / scale), -127, 127).astype(np.int8) if scale else kernel
     constant = made.constant("kernel", stored, (scale,) if scale else ())
     made.operator("FULLY_CONNECTED", (x, constant, -1), (out,), schema.FullyConnectedOptionsT())
     return made.file((x,), (out,))
 
 
-def custom(name: bytes) -> bytes:
-    """A file of one custom operator, and a softmax that is left to the CPU."""
+def custom(name: bytes, left: int = 1) -> bytes:
+    """A file of one custom operator, and softmaxes that are left to the CPU."""
     made = Made()
-    x, hidden, out = made.tensor("x", (1, 4)), made.tensor("h", (1, 4)), made.tensor("out", (1, 4))
-    made.operator("CUSTOM", (x,), (hidden,))
+    x, last = made.tensor("x", (1, 4)), made.tensor("h", (1, 4))
+    made.operator("CUSTOM", (x,), (last,))
     made.model.operatorCodes[0].customCode = name
-    made.operator("SOFTMAX", (hidden,), (out,), schema.SoftmaxOptionsT())
-    return made.file((x,), (out,))
+    for number in range(left):
+        out = made.tensor(f"out{number}", (1, 4))
+        made.operator("SOFTMAX", (last,), (out,), schema.SoftmaxOptionsT())
+        last = out
+    return made.file((x,), (last,))
 
 
 def written(folder: Path) -> Path:

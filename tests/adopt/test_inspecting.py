@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from quantbench.adopt import vela
-from quantbench.adopt.inspecting import check_fits, inspect
+from quantbench.adopt.inspecting import check_fits, check_shapes, inspect
 from quantbench.errors import BadInput
+from quantbench.tflite import vela
 
 from .make_built import CLASSES, INPUTS, KERNEL, custom, dense
 
@@ -48,6 +48,7 @@ def test_a_truncated_file_and_somebody_elses_operator_are_refused(tmp_path: Path
         assert refused(of(tmp_path, content[:length])).startswith(f"{tmp_path / 'vendor.tflite'}: ")
     assert "it uses an operator that LiteRT lacks, TheirOp" in refused(of(tmp_path, custom(b"TheirOp")))
     assert "no such file" in refused(tmp_path / "gone.tflite")
+    assert "run git lfs pull" in refused(of(tmp_path, b"version https://git-lfs.github.com/spec/v1\nsize 3\n"))
 
 
 @pytest.mark.parametrize(("name", "compiler"), [(b"ethos-u", "Ethos-U"), (b"edgetpu-custom-op", "Edge TPU")])
@@ -63,6 +64,10 @@ def test_a_file_that_vela_compiled_and_its_summary() -> None:
     assert found is not None
     assert (found.operators, found.left) == (1, {"DEQUANTIZE": 1, "EXP": 1})
     figures, about = vela.read(SUMMARY, COMPILED.stem)
+    assert found.figures == {"left_macs": 0}
+    assert vela.with_share({**found.figures, **figures})["left_share"] == 0
+    assert vela.with_share({"left_macs": 1.0, "macs": 3.0})["left_share"] == 0.25
+    assert "left_share" not in vela.with_share({"left_macs": 1.0})
     assert figures["sram"] == 4 * 1024
     assert figures["cycles"] == figures["npu_cycles"] == 1152
     assert about["accelerator_configuration"] == "Ethos_U55_128"
@@ -78,11 +83,15 @@ def test_a_file_that_vela_compiled_and_its_summary() -> None:
             "column cycles_total: expected a number of at least 0, found 'many'",
         ),
         ("network,sram_memory_used,cycles_total\none,4,5\ntwo,4,5\n", "has 2 networks, and none or several are called"),
+        (
+            "network,sram_memory_used,cycles_total\nother,4,5\n",
+            "is of the network other, and the file is called tiny_vela",
+        ),
     ],
 )
 def test_what_is_no_summary_of_vela(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "s.csv").write_text(text)
-    with pytest.raises(BadInput, match="--vela-report") as caught:
+    with pytest.raises(BadInput) as caught:
         vela.read(tmp_path / "s.csv", "tiny_vela")
     assert words in str(caught.value)
 
@@ -110,3 +119,12 @@ def test_a_file_of_another_model_is_refused(tmp_path: Path) -> None:
     # By name, the order of the inputs does not matter.
     check_fits(replace(one, inputs={"b": named["b"], "a": named["a"]}), named, outputs, "m.keras")
     assert KERNEL.shape == (CLASSES, INPUTS)
+
+
+def test_a_compiled_file_of_another_model_is_refused_by_its_shapes(tmp_path: Path) -> None:
+    one = inspect(of(tmp_path, custom(b"ethos-u")))
+    check_shapes(one, {"x": ((1, 4), np.dtype("float32"))}, {"": (4,)}, "m.keras")
+    with pytest.raises(BadInput, match=r"its inputs have shape 4, and those of m\.keras 64: expected the same"):
+        check_shapes(one, ONE_IN, {"": (4,)}, "m.keras")
+    with pytest.raises(BadInput, match=r"its outputs have shape 4, and those of m\.keras 16"):
+        check_shapes(one, {"x": ((1, 4), np.dtype("float32"))}, {"": (CLASSES,)}, "m.keras")

@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import accepted
+from made_up_runs import measured
+from quantbench import gate
 from quantbench.adopt import artifacts, held, judging, limits, verdicts
 from quantbench.adopt.inspecting import inspect
 from quantbench.adopt.understand import Given
 from quantbench.build.fingerprint import source_fingerprint
 from quantbench.errors import BadInput
-from quantbench.records import FileVerdicts, Machine, read_artifacts
+from quantbench.records import BaselineCell, FileVerdicts, Machine, read_artifacts
 from quantbench.report import built as words
 from quantbench.variants import VARIANTS, built, offered, variant_of
 
@@ -67,6 +70,11 @@ def test_a_compiled_file_that_nothing_was_asked_of_is_not_green(tmp_path: Path) 
     one = inspect(tmp_path / "v.tflite")
     assert verdicts.of_compiled(one, held.parse([])).verdict == "undecided"
     assert verdicts.of_compiled(one, held.parse(["left=1"])).verdict == "within"
+    work = verdicts.of_compiled(one, held.parse(["left_macs=0", "left_share=0.1"]))
+    assert [(each.name, each.value, each.verdict) for each in work.held] == [
+        ("left_macs", 0, "within"),
+        ("left_share", None, "undecided"),
+    ]
     told = [verdicts.of_compiled(one, held.parse(["sram=1MiB"])), verdicts.of_compiled(one, held.parse(["left=0"]))]
     assert [one.verdict for one in told] == ["undecided", "beyond"]
     found = FileVerdicts(files=[*told] * 6, machine=Machine(cpu="c"))
@@ -82,6 +90,7 @@ CANNOT = [
     ("float.tflite", {"vela": Path("s.csv")}, "goes with one compiled file, and 0 of"),
     ("small.tflite", {}, "its output has shape 16, and that of small.tflite 8"),
     ("", {"against": ""}, "--max-drop: there is nothing to drop from"),
+    ("float.tflite", {"quantized": ["npu.tflite"]}, "--max-drop: a compiled file has no score; leave it out"),
 ]
 
 
@@ -89,6 +98,7 @@ CANNOT = [
 def test_what_cannot_be_judged(tmp_path: Path, model: str, asked: dict[str, Any], words: str) -> None:
     folder = written(tmp_path)
     (folder / "small.tflite").write_bytes(dense(KERNEL[:8]))
+    (folder / "npu.tflite").write_bytes(custom(b"ethos-u"))
     np.savez(folder / "eval.npz", x=X, y=Y % 8)
     (tmp_path / "aside").mkdir()
     named = str(folder / model) if model.endswith(".tflite") else model
@@ -96,7 +106,7 @@ def test_what_cannot_be_judged(tmp_path: Path, model: str, asked: dict[str, Any]
     with pytest.raises(BadInput, match=words) as caught:
         judging.judge(
             given,
-            judging.Asked([folder / "good.tflite"], **asked),
+            judging.Asked(**{**asked, "quantized": [folder / one for one in asked.get("quantized", ["good.tflite"])]}),
             tmp_path / "aside",
             tmp_path / "reports",
             lambda _: None,
@@ -143,7 +153,7 @@ def test_a_file_is_read_anew_and_a_missing_one_is_the_error_of_its_cell(tmp_path
     assert offered(model)[-1] == "built_v"
     for text, said in (
         ("{", "is not JSON"),
-        (listed.read_text().replace('"1.0"', '"2.0"'), "expected '1.0', found '2.0'"),
+        (listed.read_text().replace('"1.1"', '"2.0"'), "expected '1.1', found '2.0'"),
         (listed.read_text().replace('"int8"', '"int7"'), "v: --spec: unknown quantization spec 'int7'"),
         (listed.read_text().replace('"name"', '"nam"'), "field 'artifacts.0"),
     ):
@@ -164,3 +174,40 @@ def test_every_artifact_has_a_variant_and_none_is_one_of_every_model() -> None:
     assert "built_vendor" not in list(VARIANTS)
     for name in ("built_", "built_a@head", "built_1", "vendor"):
         assert name not in VARIANTS
+
+
+def test_a_report_belongs_to_a_compiled_artifact(tmp_path: Path) -> None:
+    (tmp_path / "npu.tflite").write_bytes(custom(b"ethos-u"))
+    (tmp_path / "plain.tflite").write_bytes(dense())
+    understood: Any = SimpleNamespace(inputs={"x": ((1, 4), np.dtype("float32"))}, outputs={"": (4,)})
+
+    def checked(file: str, spec: str = "", report: str = "") -> Any:
+        own = artifacts.parse([f"v={tmp_path / file}"], [f"v={spec}"] * bool(spec), [f"v={report}"] * bool(report))
+        return artifacts.checked(own, understood, "m.keras")["built_v"]
+
+    assert checked("npu.tflite").compiled == "Ethos-U"
+    for wrong, said in (
+        (("npu.tflite", "int8"), "which hides how it is quantized; leave the spec out"),
+        (("npu.tflite", "", "gone.csv"), "gone.csv: Vela summary not found"),
+        (("plain.tflite", "", "s.csv"), "plain.tflite: is not compiled; leave its report out"),
+    ):
+        with pytest.raises(BadInput, match=said):
+            checked(*wrong)
+    with pytest.raises(BadInput, match="--vela-report: w is no artifact of this command"):
+        artifacts.parse(["v=v.tflite"], [], ["w=s.csv"])
+
+
+def test_a_figure_of_an_accelerator_is_judged_exactly_and_may_not_get_lost() -> None:
+    subject = gate.Subject("m", "built_v", "reports/r")
+    known = BaselineCell(
+        measurements={
+            "npu_cycles": accepted(1000, unit="cycles"),
+            "left_macs": accepted(0, unit="multiplications"),
+        }
+    )
+    found = {"npu_cycles": measured(1001, "cycles"), "left_macs": measured(0, "multiplications")}
+    assert [one.verdict for one in gate.sizes(subject, found, known)] == ["pass", "regressed"]
+    better = gate.sizes(subject, found | {"npu_cycles": measured(900, "cycles")}, known)
+    assert [one.verdict for one in better] == ["pass", "improved"]
+    [lost] = [one for one in gate.sizes(subject, {"left_macs": found["left_macs"]}, known) if one.verdict != "pass"]
+    assert (lost.verdict, lost.measurement) == ("error", "npu_cycles")

@@ -18,7 +18,17 @@ from quantbench.comparison.summary import SUMMARY, read_summary
 from quantbench.comparison.summary import VERSION as SUMMARY_VERSION
 from quantbench.comparison.trends import trend, trends
 from quantbench.errors import BadInput
-from quantbench.records import SCHEMA_VERSION, Attribution, Cell, Judgement, Kind, Measurement, Suspect, Verdict
+from quantbench.records import (
+    SCHEMA_VERSION,
+    Attribution,
+    Cell,
+    Judgement,
+    Kind,
+    Measurement,
+    OnTarget,
+    Suspect,
+    Verdict,
+)
 from quantbench.report.answers import of_history
 from quantbench.report.history import chart, of_cell, overview
 from studies.history_alarms import noise
@@ -271,3 +281,34 @@ def test_the_operator_behind_a_shift_of_a_score_is_told_from_the_run_that_found_
     lay(tmp_path, 4, cell(measurements={"score": measured(0.9, "fraction")}))
     found = trend(read_history(tmp_path), "m/v")
     assert cause_of(found, steps(found, "score")[1]) is None  # of the shift back
+
+
+def test_answers_on_a_target_have_a_history_of_their_own(tmp_path: Path) -> None:
+    for number, there in enumerate([0.90, 0.90, 0.84, 0.84, 0.84, 0.84]):
+        scored = {"score": Measurement(value=there, unit="fraction", n=1000)}
+        verdict = Verdict.PASS if number < 2 else Verdict.REGRESSED
+        judged = Judgement(
+            kind=Kind.TARGET,
+            measurement="target_score@pi",
+            against="baseline",
+            verdict=verdict,
+            reference=0.9,
+            message="on pi",
+        )
+        made = cell(
+            measurements={"score": measured(0.9, "fraction", n=1000), "micro_arena": measured(1000 + 8 * (number > 3))},
+            targets={"pi": OnTarget(measurements=scored, verdict=verdict)},
+            judgements=[judged],
+        )
+        lay(tmp_path, number, made)
+    history = read_history(tmp_path)
+    assert history.cells == ["m/v", "m/v@target:pi"]
+    [shift] = steps(trend(history, "m/v@target:pi"), "score")
+    assert (shift.since.run, shift.old, shift.new) == (day(2), 0.90, 0.84)
+    assert steps(trend(history, "m/v"), "score") == []
+    assert [step.since.run for step in steps(trend(history, "m/v"), "micro_arena")] == [day(4)]
+    told = overview(history)
+    assert "m/v@target:pi" in told
+    assert "✗ REGRESSED (was pass)" in told
+    assert "micro arena 1,000" in told
+    assert history.accepted["score"][0].tolist()[1] == 0.9

@@ -336,3 +336,19 @@ def test_inspecting_a_file_and_what_is_none(quantbench: Quantbench, artifact: Ar
         with pytest.raises(BadInput, match=r"is not a whole \.tflite file"):
             of_file(path)
     assert quantbench("inspect", "seed_cnn/nothing", "--run", str(tmp_path)).status == 4
+
+
+def test_the_width_of_activations_is_part_of_the_spec() -> None:
+    def wrong(spec: str, operators: dict[str, dict[str, int]], **activations: int) -> list[str]:
+        found = Census(
+            constants={}, scales=0, activations=activations, operators=operators, inputs=[], outputs=[], compute=[]
+        )
+        return [one.words for one in violations(VARIANTS[spec].promise, found) if "integer activations" in one.words]
+
+    plain, lstm = {"CONV_2D": {"integer": 1}}, {"UNIDIRECTIONAL_SEQUENCE_LSTM": {"integer": 1}}
+    assert wrong("ptq_static_wi8_ai8", plain, int16=6) == ["6 of 6 integer activations are int16, not int8"]
+    assert wrong("ptq_static_wi8_ai8", plain, int16=1, int8=9) == ["1 of 10 integer activations are int16, not int8"]
+    assert wrong("ptq_static_wi8_ai16", plain, int8=6) == ["6 of 6 integer activations are int8, not int16"]
+    assert wrong("ptq_static_wi8_ai8", lstm, int16=1, int8=7) == []  # its cell state
+    assert wrong("ptq_static_wi8_ai8", lstm, int16=7, int8=1) != []
+    assert VARIANTS["ptq_dynamic_wi8_afp32"].promise.activations is None

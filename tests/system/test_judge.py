@@ -5,11 +5,12 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import ROOT, run_quantbench
 
 sys.path.insert(0, str(ROOT / "tests" / "adopt"))
-from make_built import custom, written
+from make_built import KERNEL, X, custom, dense, written
 
 pytestmark = pytest.mark.slow
 
@@ -68,6 +69,35 @@ def test_a_compiled_file_is_gated_by_what_can_be_known_of_it(tmp_path: Path, sto
     said = judged(tmp_path, store, "--quantized", "npu.tflite", "--limit", "left=0", "--limit", "size=9kB", status=1)
     assert "operators left to the CPU: it is 1; at most 0 allowed" in said
     assert "compiled for Ethos-U in 1 part; 1 operator is left to the CPU: 1 SOFTMAX" in said
+
+
+def test_a_compiled_file_is_a_cell_of_its_size_and_of_what_is_left_to_the_cpu(tmp_path: Path, store: Path) -> None:
+    (tmp_path / "float.tflite").write_bytes(dense(KERNEL[:4, :4]))
+    (tmp_path / "npu.tflite").write_bytes(custom(b"ethos-u"))
+    np.savez(tmp_path / "eval.npz", x=X[:, :4], y=(X[:, :4] @ KERNEL[:4, :4].T).argmax(axis=1))
+    folders = ["--model-dir", "models", "--baseline-dir", "baselines", "--report-dir", "reports"]
+    given = ["adopt", "float.tflite", "--name", "mine", "--data", "eval.npz", "--latency-budget", "0"]
+    done = run_quantbench(*given, "--artifact", "npu=npu.tflite", *folders, store=store, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    [listed] = json.loads((tmp_path / "models" / "mine.artifacts.json").read_text())["artifacts"]
+    assert listed == {"name": "npu", "file": "../npu.tflite", "spec": "", "compiled": "Ethos-U"}
+
+    def run(*more: str) -> tuple[int, str, dict[str, dict[str, str]]]:
+        done = run_quantbench("run", *folders, "--no-latency", "--no-gpu", *more, store=store, cwd=tmp_path)
+        cells = json.loads((tmp_path / "reports" / "latest" / "report.json").read_text())["cells"]
+        return done.returncode, done.stdout, {cell["variant"]: cell["verdicts"] for cell in cells}
+
+    status, said, verdicts = run("--variants", "built_npu")
+    assert (status, verdicts["built_npu"]) == (0, {"size": "pass", "structure": "pass"}), said
+    (tmp_path / "npu.tflite").write_bytes(custom(b"ethos-u", left=2))
+    status, said, verdicts = run()
+    assert (status, verdicts["built_npu"]) == (1, {"size": "regressed", "structure": "regressed"}), said
+    assert "accuracy" in verdicts["float32"]
+    assert "operators on the CPU 2 operators, baseline 1 (+1 operators, +100.00 %; tolerance 0 %)" in said
+    (tmp_path / "npu.tflite").write_bytes((tmp_path / "float.tflite").read_bytes())
+    status, said, verdicts = run()
+    assert status == 3
+    assert "it was adopted as compiled for Ethos-U, and is not compiled" in said
 
 
 def test_an_adopted_artifact_is_a_cell_and_a_new_file_is_judged_against_the_accepted_one(

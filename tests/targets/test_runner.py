@@ -13,7 +13,7 @@ from made_up_graphs import layers, lstm
 from made_up_targets import COUNT, X, artifact, four, here, local, planted, runner
 from quantbench.targets import link as links
 from quantbench.targets import worker
-from quantbench.targets.failures import TargetFailed
+from quantbench.targets.failures import TargetFailed, start_failed
 from quantbench.targets.link import Link
 from quantbench.targets.runner import Told
 from quantbench.targets.session import Session
@@ -169,6 +169,18 @@ def test_a_target_without_room_says_so(tmp_path: Path) -> None:
     assert (failed.value.code, told.retried, run.failure) == ("no-room", [], None)
 
 
+def test_room_is_made_by_removing_files_of_earlier_sessions_alone(tmp_path: Path) -> None:
+    ours, cut, fresh = ("a" * 64, f"{'b' * 64}.part", f"{'c' * 64}.part")
+    for name in (ours, cut, fresh, "thesis.odt", "photo.part"):
+        (tmp_path / name).write_bytes(b"x")
+    long_ago = time.time() - 2 * worker.PART_SECONDS
+    for name in (ours, cut, "thesis.odt", "photo.part"):
+        os.utime(tmp_path / name, (long_ago, long_ago))
+    with pytest.raises(worker.Wrong):
+        worker.Files(str(tmp_path)).put("d" * 64, 2**60, 0, b"x")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [fresh, "photo.part", "thesis.odt"]
+
+
 def test_a_file_that_arrives_damaged_is_not_kept(tmp_path: Path) -> None:
     run = runner(planted("file.write(body)", "file.write(b'x' + body[1:])", tmp_path), tmp_path)
     with pytest.raises(TargetFailed, match="other contents than were sent"):
@@ -194,7 +206,7 @@ def test_a_wrong_clock_is_told_and_costs_times_alone(tmp_path: Path) -> None:
     run = runner(stopped, tmp_path)
     assert np.array_equal(run.answers(four(), artifact(tmp_path), Told()).predictions, here(artifact(tmp_path)))
     run.close()
-    assert run.notes == ["its clock is 1,440 min ahead of this machine's; nothing here depends on it"]
+    assert run.notes == ["its clock is 24 h ahead of this machine's; nothing here depends on it"]
     backwards = runner(
         planted("    end = time.perf_counter()\n    return", "    end = start - 1\n    return", tmp_path), tmp_path
     )
@@ -220,6 +232,32 @@ def test_what_is_missing_there_is_named_with_the_command_that_installs_it(tmp_pa
     run = runner(planted("        import numpy\n", "        import numpy_of_nobody\n", tmp_path), tmp_path)
     with pytest.raises(TargetFailed, match=r"numpy_of_nobody.*run .* -m pip install numpy ai-edge-litert there"):
         run.connect()
+
+
+def test_without_litert_it_is_litert_that_is_missing(tmp_path: Path) -> None:
+    first = "        from ai_edge_litert import interpreter\n"
+    missing = planted(
+        first, "        raise ModuleNotFoundError('No module named x', name='ai_edge_litert')\n", tmp_path
+    )
+    with pytest.raises(TargetFailed, match=r"No module named x there .*; run .* -m pip install numpy ai-edge-litert"):
+        runner(missing, tmp_path).connect()
+    broken = planted(first, "        raise OSError('libGL.so.1: cannot open')\n", tmp_path)
+    with pytest.raises(TargetFailed, match=r"NumPy or LiteRT cannot be loaded there \(Python .*\): libGL.so.1: cannot"):
+        runner(broken, tmp_path).connect()
+
+
+def test_what_ends_before_the_worker_begins_is_one_sentence(tmp_path: Path) -> None:
+    cases = {
+        "AttributeError: 'file' object has no attribute 'buffer'": "is older than Python 3.9",
+        "a Python before 3.9": "is older than Python 3.9",
+        "OSError: no": "its command ended with status 1 before the worker began: OSError: no",
+    }
+    for said, words in cases.items():
+        assert words in str(start_failed(local(tmp_path), 1, said))
+    for status in (-signal.SIGILL, 128 + signal.SIGILL):
+        failed = start_failed(local(tmp_path), status, "")
+        assert "ended by signal 4 before the worker began; NumPy or LiteRT there may be built for" in str(failed)
+    assert "a Python before 3.9" in links.SOURCE.read_text(encoding="utf-8")
 
 
 def test_a_silent_target_is_given_up(tmp_path: Path, monkeypatch: Any) -> None:

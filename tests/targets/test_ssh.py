@@ -117,6 +117,8 @@ def test_what_is_wrong_with_a_host_is_one_sentence(server: sshd.Server, target: 
     at = rf"[127.0.0.1]:{server.port}"
     assert failing(replace(target, python="/no/python")).startswith("no-python: /no/python cannot be run there (")
     assert "older than Python 3.9" in failing(replace(target, python="echo SyntaxError >&2; false"))
+    killed = failing(replace(target, python="sh -c 'kill -4 $$';"))
+    assert "there was ended by a signal, or with status 255, before the worker began" in killed
     server.known_hosts.write_text("")
     assert failing(target) == f"host-key: the host key of {at} is not known; log in once by hand to check it"
     if not (server.folder / "other").exists():

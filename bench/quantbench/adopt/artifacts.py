@@ -9,16 +9,17 @@ from quantbench.errors import BadInput
 from quantbench.records import BuiltArtifact, Report
 from quantbench.records._built import BUILT_NAME
 from quantbench.reference.model import ReferenceModel
+from quantbench.tflite import compiled
 from quantbench.variants import VARIANTS, built
 
 Artifacts = dict[str, BuiltArtifact]  # by variant, with absolute files
 
 
-def parse(artifacts: Sequence[str], specs: Sequence[str]) -> Artifacts:
-    """Read the values of both options.
+def parse(artifacts: Sequence[str], specs: Sequence[str], reports: Sequence[str] = ()) -> Artifacts:
+    """Read the values of the three options.
 
     Raises:
-        BadInput: one is not of that form, a name is given twice, or a spec is unknown or of no artifact.
+        BadInput: one is not of that form, a name is given twice, a spec is unknown, or it is of no artifact.
     """
     found: Artifacts = {}
     for text in artifacts:
@@ -35,6 +36,12 @@ def parse(artifacts: Sequence[str], specs: Sequence[str]) -> Artifacts:
             raise BadInput(f"--spec: {name} is no artifact of this command; name it with --artifact {name}=FILE")
         built.spec_of(spec, VARIANTS)
         found[variant] = found[variant].model_copy(update={"spec": spec})
+    for text in reports:
+        name, file = _parted(text, "--vela-report", "NAME=FILE such as vendor=build/summary.csv")
+        variant = f"{built.PREFIX}{name}"
+        if variant not in found:
+            raise BadInput(f"--vela-report: {name} is no artifact of this command; name it with --artifact {name}=FILE")
+        found[variant] = found[variant].model_copy(update={"report": str(Path(file).absolute())})
     return found
 
 
@@ -45,16 +52,34 @@ def _parted(text: str, option: str, form: str) -> tuple[str, str]:
     return name, value
 
 
-def check(artifacts: Mapping[str, BuiltArtifact], understood: understand.Understood, model: str) -> None:
-    """Raise BadInput where a file cannot be read or run, or is of another model."""
-    for one in artifacts.values():
-        found = inspecting.inspect(Path(one.file))
-        if found.compiled is not None:
+def checked(artifacts: Mapping[str, BuiltArtifact], understood: understand.Understood, model: str) -> Artifacts:
+    """Return the artifacts, each with what it is compiled for.
+
+    Raises:
+        BadInput: a file cannot be read or run, is of another model, or has a spec or a report that it cannot have.
+    """
+    found: Artifacts = {}
+    for variant, one in artifacts.items():
+        file = inspecting.inspect(Path(one.file))
+        if file.compiled is None:
+            if one.report:
+                raise BadInput(f"--vela-report: {one.file}: is not compiled; leave its report out")
+            inspecting.check_fits(file, understood.inputs, understood.outputs, Path(model).name)
+            found[variant] = one
+            continue
+        if one.spec:
             raise BadInput(
-                f"--artifact: {one.file}: is compiled for {found.compiled.compiler}, which LiteRT cannot run; adopt "
-                "the file that it was compiled from, and gate this one with quantbench judge --limit"
+                f"--spec: {one.file}: is compiled for {file.compiled.compiler}, which hides how it is quantized; leave "
+                "the spec out, or adopt the file that it was compiled from too"
             )
-        inspecting.check_fits(found, understood.inputs, understood.outputs, Path(model).name)
+        inspecting.check_shapes(file, understood.inputs, understood.outputs, Path(model).name)
+        report = Path(one.report) if one.report else None
+        try:
+            compiled.measured(Path(one.file).read_bytes(), file.compiled.compiler, report, Path(one.file).stem)
+        except BadInput as error:
+            raise BadInput(f"--vela-report: {error}") from None
+        found[variant] = one.model_copy(update={"compiled": file.compiled.compiler})
+    return found
 
 
 def bring(artifacts: Mapping[str, BuiltArtifact], model: ReferenceModel) -> None:

@@ -104,7 +104,7 @@ def adopt_for_good(
             say(note)
         if held is not None:
             files.replace(tuned.recipe_file(understood.model), recipe_text(held))
-        artifacts.check(listed, understood, given.model)
+        listed = artifacts.checked(listed, understood, given.model)
         artifacts.bring(listed, understood.model)
         chosen = Gate(asked, _rest(asked)) if asked else None
         if chosen is None:

@@ -15,6 +15,8 @@ FIGURES = {
     "latency": ("time of a call as a fraction of the reference's", False),
     "arena": ("bytes of the tensor arena", True),
     "left": ("operators that an accelerator leaves to the CPU", False),
+    "left_macs": ("multiplications that an accelerator leaves to the CPU", False),
+    "left_share": ("share of the multiplications that is left to the CPU, 0 to 1, by --vela-report", False),
     "sram": ("bytes of SRAM, by --vela-report", True),
     "dram": ("bytes of DRAM, by --vela-report", True),
     "on_chip_flash": ("bytes of on-chip flash, by --vela-report", True),

@@ -20,12 +20,11 @@ from quantbench.measure import census
 from quantbench.records import Census, Compiled, Structure
 from quantbench.safety import tflite
 from quantbench.tflite import graph as graphs
+from quantbench.tflite.compiled import compiled_of
 from quantbench.tflite.graph import Graph
 from quantbench.variants import VARIANTS, built
 
-# Custom operator that a compiler puts in the place of what the accelerator takes -> what it is for. Sources: Arm's Vela
-# (tflite_mapping.py) and Google's Edge TPU compiler.
-COMPILERS = {"ethos-u": "Ethos-U", "edgetpu-custom-op": "Edge TPU", "edgetpu-custom-op-2": "Edge TPU"}
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
 
 
@@ -36,6 +35,7 @@ class Inspected:
     Attributes:
         inputs: name -> shape and dtype; float32 where they are quantized on the way; empty for a compiled file.
         outputs: name -> shape, of one example.
+        shapes: of the inputs, of one example, in the file's order.
         compiled: None where LiteRT runs the file itself.
     """
 
@@ -47,6 +47,7 @@ class Inspected:
     inputs: Specs
     outputs: dict[str, tuple[int, ...]]
     compiled: Compiled | None
+    shapes: tuple[tuple[int, ...], ...] = ()
 
 
 def inspect(path: Path) -> Inspected:
@@ -59,6 +60,8 @@ def inspect(path: Path) -> Inspected:
         raise BadInput(f"{path}: no such file; expected a .tflite that another tool has built")
     files.check_tree(path, "the artifact")
     content = tflite.content(path)
+    if content.startswith(_LFS_POINTER):
+        raise BadInput(f"{path}: is a pointer of Git LFS, and not the file itself; run git lfs pull")
     try:
         graph = graphs.read(content)
     except ValueError as error:
@@ -73,16 +76,8 @@ def inspect(path: Path) -> Inspected:
     found = census.census(content)
     outputs = dict(zip(_output_names(graph), (tuple(one.shape[1:]) for one in graph.outputs), strict=True))
     sha256 = hashlib.sha256(content).hexdigest()
-    return Inspected(path, sha256, len(content), found, structure_of(found), inputs, outputs, compiled)
-
-
-def compiled_of(graph: Graph) -> Compiled | None:
-    """Return what a vendor's compiler made of a file; None where it holds none of their operators."""
-    taken = [one.name for one in graph.operators if one.name in COMPILERS]
-    if not taken:
-        return None
-    left = Counter(one.name for one in graph.operators if one.name not in COMPILERS)
-    return Compiled(compiler=COMPILERS[taken[0]], operators=len(taken), left=dict(sorted(left.items())))
+    shapes = tuple(tuple(one.shape[1:]) for one in graph.inputs)
+    return Inspected(path, sha256, len(content), found, structure_of(found), inputs, outputs, compiled, shapes)
 
 
 def _output_names(graph: Graph) -> list[str]:
@@ -142,6 +137,21 @@ def check_fits(one: Inspected, inputs: Specs, outputs: Mapping[str, tuple[int, .
             raise BadInput(
                 f"{one.path}: {what} has shape {_shape(one.outputs[name])}, and that of {model} {_shape(shape)}: "
                 "expected the same; is it a file of this model?"
+            )
+
+
+def check_shapes(one: Inspected, inputs: Specs, outputs: Mapping[str, tuple[int, ...]], model: str) -> None:
+    """Raise BadInput where a compiled file has inputs or outputs of other sizes; its compiler may have renamed them."""
+    pairs = {
+        "inputs": (one.shapes, [tuple(shape[1:]) for shape, _ in inputs.values()]),
+        "outputs": (one.outputs.values(), outputs.values()),
+    }
+    for what, (found, wanted) in pairs.items():
+        if sorted(map(_size, found)) != sorted(map(_size, wanted)):
+            shapes = [", ".join(map(_shape, each)) for each in (found, wanted)]
+            raise BadInput(
+                f"{one.path}: its {what} have shape {shapes[0]}, and those of {model} {shapes[1]}: expected the same; "
+                "is it compiled of this model?"
             )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from quantbench.adopt import data, formats, inspecting, ranking, understand, vela, verdicts
+from quantbench.adopt import data, formats, inspecting, ranking, understand, verdicts
 from quantbench.adopt.commands import arguments
 from quantbench.adopt.held import Limits
 from quantbench.adopt.inspecting import Inspected
@@ -28,6 +28,7 @@ from quantbench.engine.whole_run import whole_run
 from quantbench.errors import BadInput, Exit, full_disk_named
 from quantbench.records import BuiltArtifact, FalseAlarms, FileVerdicts, Kind, Machine, Report
 from quantbench.report.run_folder import RunFolder
+from quantbench.tflite import vela
 from quantbench.variants import FLOAT_CONTROL, VARIANTS, built
 
 Say = Callable[[str], None]
@@ -81,7 +82,11 @@ def judge(
     found = {f"{built.PREFIX}{name}": inspecting.inspect(path) for name, path in named(asked.quantized).items()}
     found = _with_reports(found, asked.vela)
     runs = {name: one for name, one in found.items() if one.compiled is None}
-    if given.max_drop.words() and (not given.model or not runs):
+    if given.max_drop.words() and not runs:
+        raise BadInput("--max-drop: a compiled file has no score; leave it out, and judge the file it was made from")
+    if given.model and not runs:
+        say(f"{given.model} is compared with nothing, as a compiled file has no answers here")
+    if given.max_drop.words() and not given.model:
         raise BadInput("--max-drop: there is nothing to drop from; give --float, or --against FILE")
     asked.limits.check_apply([one.compiled is not None for one in found.values()])
     if not runs:
@@ -157,10 +162,14 @@ def _with_reports(found: dict[str, Inspected], report: Path | None) -> dict[str,
         )
     one = found[compiled[0]]
     assert one.compiled is not None
-    figures, about = vela.read(report, one.path.stem)
+    try:
+        figures, about = vela.read(report, one.path.stem)
+    except BadInput as error:
+        raise BadInput(f"--vela-report: {error}") from None
+    known = vela.with_share({**one.compiled.figures, **figures})
     return {
         **found,
-        compiled[0]: replace(one, compiled=one.compiled.model_copy(update={"figures": figures, "about": about})),
+        compiled[0]: replace(one, compiled=one.compiled.model_copy(update={"figures": known, "about": about})),
     }
 
 

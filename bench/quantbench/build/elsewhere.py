@@ -7,7 +7,9 @@ from quantbench.build.artifact import ARTIFACT, FACTS, STEPS, Built, ingredients
 from quantbench.build.store import Store
 from quantbench.reference.datasets import file_sha256
 from quantbench.reference.model import ReferenceModel
-from quantbench.variants import Variant, Workbench
+from quantbench.variants import Variant, Workbench, built
+
+COMPILED = "compiled.json"
 
 
 def artifact(model: ReferenceModel, variant: Variant, seed: int, train_seed: int | None, store: Store) -> Built:
@@ -18,13 +20,22 @@ def artifact(model: ReferenceModel, variant: Variant, seed: int, train_seed: int
     """
 
     def make() -> dict[str, bytes]:
-        return {ARTIFACT: variant.make(_no_workbench()), STEPS: b"0", FACTS: json.dumps([]).encode()}
+        content = variant.make(_no_workbench())
+        made = {ARTIFACT: content, STEPS: b"0", FACTS: json.dumps([]).encode()}
+        if variant.compiled:
+            made[COMPILED] = json.dumps(built.figures(model, variant, content)).encode()
+        return made
 
     return store.remember(ingredients(model, variant, seed, train_seed), make, _built)
 
 
 def _built(folder: Path, cached: bool) -> Built:
     return Built(folder / ARTIFACT, file_sha256(folder / ARTIFACT), None, cached)
+
+
+def figures(folder: Path) -> dict[str, int]:
+    """Return what is known of a compiled artifact besides its size, from its folder in the store."""
+    return {name: int(value) for name, value in json.loads((folder / COMPILED).read_text(encoding="utf-8")).items()}
 
 
 def _no_workbench() -> Workbench:

@@ -130,6 +130,12 @@ def adopt(
         list[str] | None,
         typer.Option(help="how an artifact has to be quantized: int8, int8-io, dynamic, float16, ... (see `judge`)"),
     ] = None,
+    vela_report: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE", help="summary that Arm's Vela writes of a compiled artifact; it is read anew, too"
+        ),
+    ] = None,
     new_data: Annotated[
         bool, typer.Option("--new-data", help="with --update: measure the previous model on other evaluation data too")
     ] = False,
@@ -161,7 +167,7 @@ def adopt(
         raise BadInput(f"{'--new-data' if new_data else '--accept'}: goes with --update NAME; leave it out")
     limit = limits.parse(max_drop or [])
     given = Given(model, data, calibration, train_data, metric, limit, allow_code, output, labels)
-    own = artifacts.parse(artifact or [], spec or [])
+    own = artifacts.parse(artifact or [], spec or [], vela_report or [])
     folders = Folders(model_dir, baseline_dir, report_dir)
     if update:
         asked = Asked(update, gate, new_data, accept, limit if max_drop else None, latency_budget, recipe, own)

@@ -28,8 +28,8 @@ def judge(
     spec: Annotated[
         str,
         typer.Option(
-            help="how the files have to be quantized: float16, dynamic, int8, int8-io, uint8-io, per-tensor, or a "
-            "variant's name (default: shown, not gated)"
+            help="how the files have to be quantized: float16, dynamic, int8, int8-io, uint8-io, per-tensor, "
+            "int16x8, int16x8-io, or a variant's name (default: shown, not gated)"
         ),
     ] = "",
     limit: Annotated[

@@ -30,21 +30,24 @@ from quantbench.records import (
     worst,
     write_json,
 )
-from quantbench.records.measurements import INSTRUCTIONS, RATIO, TO_YARDSTICK, output_in, without_output
+from quantbench.records.measurements import INSTRUCTIONS, MICRO_ARENA, RATIO, TO_YARDSTICK, output_in, without_output
 from quantbench.records.measurements import of_output as in_output
 
 SUMMARY = "summary.json"
 LARGEST = 4 * 2**20  # bytes: 20,000 cells; a larger summary is made again, which only costs time
 # Measurements that are judged in every run on any machine: exact ones and noisy ones.
-EXACT = ("score", "size", "gzip_size", "arena", INSTRUCTIONS)
+EXACT = ("score", "size", "gzip_size", "arena", INSTRUCTIONS, MICRO_ARENA)
 NOISY = ("memory_ratio", RATIO, TO_YARDSTICK)
 MEASUREMENTS = (*EXACT, *NOISY)
 VALUES = (*MEASUREMENTS, "floor_drop", "floor_limit", "examples")
-VERSION = "1.4"
+VERSION = "1.5"
 # A summary of another version is made again. Those of 1.1 and 1.2 only lack what has a default, or what no report of
 # their time holds, and a thousand reports take minutes to read. In those of 1.3 what only TFLite-Micro or an
-# accelerator does not run decided a cell.
+# accelerator does not run decided a cell; those of 1.4 lack the answers of targets.
 READ = ("1.1", "1.2", VERSION)
+
+
+ON_TARGET = "target:"  # begins what stands in place of a further output in the series of a target
 
 
 class Scoring(Record):
@@ -62,8 +65,8 @@ class Summary(Record):
     Attributes:
         report_bytes: size of the report that this was made from.
         shard: which part of a run, such as ``2/6``; empty for a whole run.
-        cells: their ids, those of further outputs as ``MODEL/VARIANT@OUTPUT``; ``verdicts`` and each list of
-            ``values`` have one entry per cell.
+        cells: their ids, those of further outputs as ``MODEL/VARIANT@OUTPUT``, and of answers on a target as
+            ``MODEL/VARIANT@target:NAME``; ``verdicts`` and each list of ``values`` have one entry per cell.
         values: by name, those of ``VALUES`` that any cell has.
         trained: cells whose score comes from training.
         seeds: trained cell -> number of trainings that its score is the mean of.
@@ -113,7 +116,11 @@ class Summary(Record):
 
 def summarize(report: Report, report_bytes: int) -> Summary:
     """Extract the numbers of a report that a history needs."""
-    rows = [row for cell in report.cells for row in (cell, *map(partial(of_output, cell), cell.outputs))]
+    rows = [
+        row
+        for cell in report.cells
+        for row in (cell, *map(partial(of_output, cell), cell.outputs), *map(partial(on_target, cell), cell.targets))
+    ]
     return Summary(
         report_bytes=report_bytes,
         run=report.run,
@@ -164,6 +171,22 @@ def of_output(cell: Cell, output: str) -> Cell:
             "judgements": judged,
             "verdict": verdict,
             "verdicts": {Kind.ACCURACY: verdict} if Kind.ACCURACY in cell.verdicts else {},
+            "attribution": None,
+        }
+    )
+
+
+def on_target(cell: Cell, target: str) -> Cell:
+    """Return a cell as the history of a target sees it: ``MODEL/VARIANT@target:NAME``, with its score there alone."""
+    there, measured = cell.targets[target], in_output("target_score", target)
+    judged = [one.model_copy(update={"measurement": "score"}) for one in cell.judgements if one.measurement == measured]
+    return cell.model_copy(
+        update={
+            "id": in_output(cell.id, f"{ON_TARGET}{target}"),
+            "measurements": {name: one for name, one in there.measurements.items() if name == "score"},
+            "judgements": judged,
+            "verdict": there.verdict,
+            "verdicts": {Kind.TARGET: there.verdict},
             "attribution": None,
         }
     )

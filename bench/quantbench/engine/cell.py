@@ -9,6 +9,8 @@ from quantbench.reference.model import ReferenceModel
 from quantbench.variants import FLOAT_CONTROL, VARIANTS, Variant
 
 CellId = str
+# What is judged of an artifact that is compiled for an accelerator: nothing here runs it.
+OF_COMPILED = frozenset({Kind.SIZE, Kind.STRUCTURE})
 
 
 def controls(variant: Variant) -> set[str]:

@@ -20,6 +20,7 @@ from quantbench.records.measurements import output_in, without_output
 from quantbench.reference.heads import by_output
 from quantbench.reference.model import ReferenceModel, load_models
 from quantbench.tflite import graph, matching
+from quantbench.tflite.compiled import compiled_of
 
 LIMIT_SECONDS = 600.0
 # Examples that a repair is scored on, by the operations of one call: half a second to two for each score.
@@ -90,6 +91,10 @@ def subject(
     if cell.model not in models:
         raise BadInput(f"{cell.id}: no model {cell.model} in {model_dir}; give its folder with --model-dir")
     model = models[cell.model]
+    if compiled := compiled_of(graph.read(artifact)):
+        raise BadInput(
+            f"{cell.id}: is compiled for {compiled.compiler}, and nothing here runs it; explain what it was made from"
+        )
     if against is not None:
         check_one_model(cell.id, artifact, against, "give an earlier artifact of this cell")
     accepted = read_tflite(against) if against is not None else _accepted(cell, model, baseline_dir)

@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from quantbench import gate
 from quantbench.core.arrays import Array
 from quantbench.core.stats import quantile_interval, trimmed_mean
 from quantbench.engine.workers.task import Outcome
@@ -75,9 +76,10 @@ def steps(outcomes: list[Outcome]) -> dict[str, Measurement]:
 
 
 def sizes(outcome: Outcome) -> dict[str, Measurement]:
-    """Return bytes of the artifact, plain and deflated."""
+    """Return bytes of the artifact, plain and deflated; of a compiled one what is known of it besides."""
     assert outcome.sizes is not None
-    return {name: Measurement(value=size, unit="bytes", n=1) for name, size in outcome.sizes.items()}
+    units = gate.OF_ACCELERATOR
+    return {name: Measurement(value=size, unit=units.get(name, "bytes"), n=1) for name, size in outcome.sizes.items()}
 
 
 def output_distance(good: Sequence[Outcome], references: Sequence[Outcome], trained: bool) -> dict[str, Measurement]:

@@ -160,8 +160,10 @@ def _measurements(
     float_control: Outcome | None,
     references: Sequence[Outcome],
 ) -> dict[str, Measurement]:
-    measurements = measured.scores(cell.model, cell.variant.trained, outcomes)
     good = [outcome for outcome in outcomes if outcome.failure is None]
+    if cell.variant.compiled:
+        return measured.sizes(good[0]) if good else {}
+    measurements = measured.scores(cell.model, cell.variant.trained, outcomes)
     if not good:
         return measurements
     measurements |= measured.output_fidelity(cell.model.metric, good, control) | measured.sizes(good[0])
@@ -175,11 +177,13 @@ def _measurements(
 
 def _evidence(result: CellResult, control: Outcome | None) -> Evidence | None:
     first, cell = result.first, result.cell
-    if first is None or first.contents is None or first.predictions is None:
+    if first is None or first.contents is None or (first.predictions is None and not cell.variant.compiled):
         return None
     others = None if control is None else control.predictions
     return Evidence(
-        flipped=[] if others is None else fidelity.flipped(cell.model.metric, first.predictions, others),
+        flipped=[]
+        if others is None or first.predictions is None
+        else fidelity.flipped(cell.model.metric, first.predictions, others),
         ranges=first.contents.ranges,
         range_method=cell.variant.taxonomy.range,
     )

@@ -10,6 +10,7 @@ import shlex
 import time
 from collections.abc import Callable, Collection, Mapping, Set
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from quantbench.baselines import files as baseline_files
@@ -20,7 +21,7 @@ from quantbench.core import targets as core_targets
 from quantbench.core.options import RunOptions, check
 from quantbench.core.signals import ends_only_this, undisturbed
 from quantbench.engine import artifacts, causes, finish, morning, shards, slow_cells, unrecorded
-from quantbench.engine.cell import CellId
+from quantbench.engine.cell import OF_COMPILED, CellId
 from quantbench.engine.context import HeldStore, Rules, logs
 from quantbench.engine.drive import Drive
 from quantbench.engine.exclusive import Alone
@@ -142,6 +143,21 @@ class Session:
         """
         return [f"{model}/{variant}" for model in self.model_names for variant in self._variants_of(model)]
 
+    def measures(self, cell_id: CellId, kind: Kind) -> bool:
+        """Return whether a cell has this kind of check: one whose artifact is compiled has size and structure alone."""
+        return kind in OF_COMPILED or cell_id not in self._compiled
+
+    @cached_property
+    def _compiled(self) -> frozenset[CellId]:
+        listed = {model.name: built.declared(model.file, model.name) for model in self.models.values()}
+        return frozenset(
+            f"{name}/{key}" for name, found in listed.items() for key, one in found.items() if one.compiled
+        )
+
+    def _measured(self, wanted: Mapping[CellId, Set[Kind]]) -> dict[CellId, Set[Kind]]:
+        kept = {cell: {kind for kind in kinds if self.measures(cell, kind)} for cell, kinds in wanted.items()}
+        return {cell: kinds for cell, kinds in kept.items() if kinds}
+
     def _variants_of(self, model: str) -> list[str]:
         gated = self.models[model].gate_variants
         if self.options.variants:
@@ -194,6 +210,7 @@ class Session:
             BadInput: the report folder is not writable.
             DiskFull: there is no space for a report.
         """
+        wanted = self._measured(wanted)
         if not wanted:
             raise NothingSelected("the selection leaves no cell")
         if self._cluster is not None and any(Kind.LATENCY in kinds for kinds in wanted.values()):
@@ -471,6 +488,7 @@ class Session:
             DiskFull: no space is left for the store or the report.
         """
         self.plan(wanted)
+        wanted = self._measured(wanted)
         for kind in sorted(Kind, key=lambda kind: IN_ORDER.index(kind) if kind in ALONE else -1):
             if kind is Kind.LATENCY and worth_timing is not None:
                 wanted = self._without_losers(wanted, worth_timing)

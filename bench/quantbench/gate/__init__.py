@@ -130,7 +130,7 @@ from quantbench.gate._sequential import (
     next_stage,
     stages_of,
 )
-from quantbench.gate._size import SIZE_TOLERANCE_REASONS, SIZE_TOLERANCES, sizes
+from quantbench.gate._size import OF_ACCELERATOR, SIZE_TOLERANCE_REASONS, SIZE_TOLERANCES, sizes
 from quantbench.gate._structure import structure
 from quantbench.gate._target_answers import MOST_OTHERWISE, WITHIN, Answered, Given, target_answers, tests_of
 from quantbench.gate._targets import (
@@ -188,6 +188,7 @@ __all__ = [
     "MODEL_TOLERANCE",
     "MODEL_TOLERANCE_REASON",
     "MOST_OTHERWISE",
+    "OF_ACCELERATOR",
     "OTHER_KERNELS_TOLERANCE",
     "PEAK_TOLERANCE",
     "PEAK_TOLERANCE_REASON",

@@ -42,6 +42,7 @@ class Violation:
 def violations(promise: QuantizationSpec, census: Census) -> list[Violation]:
     """List each violation of the quantization spec; empty where the artifact conforms."""
     violations = [*_operators(promise, census), *_granularity(promise, census), *_io(promise, census)]
+    violations += _activations(promise, census)
     violations += _stored(promise, census) + _rest_in_float(promise, census) + _compression(promise, census)
     if census.degenerate:
         key = f"{len(census.degenerate)} activations have an empty range (min = max), first {census.degenerate[0]}"
@@ -134,6 +135,20 @@ def _io(promise: QuantizationSpec, census: Census) -> list[Violation]:
     ports = [*census.inputs, *census.outputs]
     wrong = [port for port in ports if port.dtype != promise.io and (port.scale or port.dtype.startswith("float"))]
     return [Violation(f"{port.name[:60]} is {port.dtype}, not {promise.io}") for port in wrong] if promise.io else []
+
+
+def _activations(promise: QuantizationSpec, census: Census) -> list[Violation]:
+    """Check the width of integer activations; an int8 LSTM or SVDF keeps its state, and little else, in int16."""
+    if promise.activations is None:
+        return []
+    other = "int16" if promise.activations == "int8" else "int8"
+    ports = [one.dtype for one in (*census.inputs, *census.outputs)]
+    wrong = census.activations.get(other, 0) - ports.count(other)
+    right = census.activations.get(promise.activations, 0)
+    keeps_state = any("LSTM" in name or name == "SVDF" for name in census.operators)
+    if wrong <= 0 or (keeps_state and wrong < right):
+        return []
+    return [Violation(f"{wrong} of {wrong + right} integer activations are {other}, not {promise.activations}")]
 
 
 def _stored(promise: QuantizationSpec, census: Census) -> list[Violation]:

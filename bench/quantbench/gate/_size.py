@@ -1,6 +1,5 @@
 """Judge file sizes."""
 
-import math
 from collections.abc import Sequence
 
 from quantbench.gate._common import Subject, beyond, edited, missing
@@ -11,8 +10,16 @@ from quantbench.records.measurements import shown
 # more than 0.1 % of a small file; the smallest layer of any model is larger.
 SLACK = 256.0
 
-SIZE_TOLERANCES = {"size": 0.001, "gzip_size": 0.01}
+# Of a file that is compiled for an accelerator -> its unit. Compilers repeat them exactly.
+OF_ACCELERATOR = {
+    "left_operators": "operators",
+    "left_macs": "multiplications",
+    "npu_sram": "bytes",
+    "npu_cycles": "cycles",
+}
+SIZE_TOLERANCES = {"size": 0.001, "gzip_size": 0.01, **dict.fromkeys(OF_ACCELERATOR, 0.0)}
 SIZE_TOLERANCE_REASONS = {
+    **dict.fromkeys(OF_ACCELERATOR, "none: a compiler repeats it"),
     "size": "0.1 % of the size: a string of another converter version, but not a tensor",
     "gzip_size": "1 % of the size: deflate implementations differ a little",
 }
@@ -32,6 +39,8 @@ def sizes(
         gone: what the accepted artifact has and this one lacks.
     """
     judgements = [_size(subject, name, measured[name], baseline, gone) for name in SIZE_TOLERANCES if name in measured]
+    known = baseline.measurements if baseline else {}
+    judgements += [_lost(subject, name) for name in OF_ACCELERATOR if name in known and name not in measured]
     if baseline is None or artifact_sha256 is None or baseline.artifact_sha256 != artifact_sha256:
         return judgements
     why = "the .tflite file is identical to the baseline's, but the recorded size is not"
@@ -46,13 +55,15 @@ def _size(
         return missing(subject, Kind.SIZE, name, baseline)
     growth = size.value - accepted.value
     share = accepted.tolerance * accepted.value
-    allowed = max(share, SLACK)
-    tolerance = f"{100 * accepted.tolerance:g} %" if share >= SLACK else f"{SLACK:.0f} bytes"
+    unit = OF_ACCELERATOR.get(name, "bytes")
+    slack = 0.0 if name in OF_ACCELERATOR else SLACK
+    allowed = max(share, slack)
+    tolerance = f"{100 * accepted.tolerance:g} %" if share >= slack else f"{slack:.0f} bytes"
     verdict = beyond(growth, allowed)
-    percent = 100 * growth / accepted.value if accepted.value else math.inf
+    percent = f", {100 * growth / accepted.value:+.2f} %" if accepted.value else ""
     message = (
-        f"{shown(name)} {size.value:,.0f} bytes, baseline {accepted.value:,.0f} "
-        f"({growth:+,.0f} bytes, {percent:+.2f} %; tolerance {tolerance})"
+        f"{shown(name)} {size.value:,.0f} {unit}, baseline {accepted.value:,.0f} "
+        f"({growth:+,.0f} {unit}{percent}; tolerance {tolerance})"
     )
     if verdict is Verdict.IMPROVED and gone:
         verdict, message = Verdict.WARN, f"{message}; smaller because something is gone: {'; '.join(gone[:4])}"
@@ -63,10 +74,23 @@ def _size(
         verdict=verdict,
         value=size.value,
         reference=accepted.value,
-        unit="bytes",
+        unit=unit,
         change=growth,
         tolerance=allowed,
         detectable=allowed,
         message=message,
         actions=[] if verdict is Verdict.PASS else subject.choices(),
+    )
+
+
+def _lost(subject: Subject, name: str) -> Judgement:
+    """Judge a figure that was accepted and is not known any more: its report is declared no longer."""
+    again = subject.again("name its compiler's report again, and run it")
+    return Judgement(
+        kind=Kind.SIZE,
+        measurement=name,
+        against="baseline",
+        verdict=Verdict.ERROR,
+        message=f"{shown(name)} was accepted, and is not known now: no report of the compiler is named",
+        actions=[again],
     )

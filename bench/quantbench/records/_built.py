@@ -13,7 +13,7 @@ from quantbench.records._advice import Decision, JudgedOutput, Machine, OutputVe
 from quantbench.records._common import Record
 from quantbench.records._json_text import json_text
 
-ARTIFACTS_VERSION = "1.0"
+ARTIFACTS_VERSION = "1.1"
 BUILT_NAME = r"^[A-Za-z][A-Za-z0-9_]*$"  # so that the cell of it is none of a head or an overlay
 _LARGEST = 2**20
 
@@ -25,11 +25,15 @@ class BuiltArtifact(Record):
         name: its cell is ``MODEL/built_NAME``.
         file: where that tool writes it; relative to the folder of the list.
         spec: quantization spec that it has to keep; empty where none is declared.
+        compiled: accelerator that it is compiled for, so that nothing here runs it; since 1.1, as ``report``.
+        report: where the compiler writes its report of that file, as ``file``; empty where none is declared.
     """
 
     name: str = Field(pattern=BUILT_NAME)
     file: str = Field(min_length=1)
     spec: str = ""
+    compiled: str = ""
+    report: str = ""
 
 
 class BuiltArtifacts(Record):
@@ -42,7 +46,12 @@ class BuiltArtifacts(Record):
 
 def artifacts_text(artifacts: list[BuiltArtifact]) -> str:
     """Return the text of a list of artifacts."""
-    return json_text(BuiltArtifacts(artifacts=artifacts).model_dump(mode="json")) + "\n"
+    listed = BuiltArtifacts(artifacts=artifacts).model_dump(mode="json")
+    of_compiled = ("compiled", "report")
+    listed["artifacts"] = [
+        {name: value for name, value in one.items() if value or name not in of_compiled} for one in listed["artifacts"]
+    ]
+    return json_text(listed) + "\n"
 
 
 def read_artifacts(path: Path) -> list[BuiltArtifact]:
@@ -105,7 +114,7 @@ class Compiled(Record):
         compiler: name of the target, such as Ethos-U.
         operators: custom operators, each of which is a part that the accelerator takes.
         left: name -> number of operators that are left to the CPU.
-        figures: of the compiler's own report, by name; see :mod:`quantbench.adopt.vela`.
+        figures: of the compiler's own report, by name; see :mod:`quantbench.tflite.vela`.
         about: what the report says of itself, such as the accelerator's configuration.
     """
 

@@ -56,6 +56,10 @@ CATALOGUE = (
     Entry("training_steps", Kind.ACCURACY, "steps of fine-tuning"),
     Entry("size", Kind.SIZE, "size", _LOWER, accepted=True),
     Entry("gzip_size", Kind.SIZE, "gzip size", _LOWER, accepted=True),
+    Entry("left_operators", Kind.SIZE, "operators left to the CPU", _LOWER, accepted=True),
+    Entry("left_macs", Kind.SIZE, "multiplications left to the CPU", _LOWER, accepted=True),
+    Entry("npu_sram", Kind.SIZE, "SRAM by the compiler's report", _LOWER, accepted=True),
+    Entry("npu_cycles", Kind.SIZE, "cycles by the compiler's report", _LOWER, accepted=True),
     Entry("arena", Kind.MEMORY, "tensor arena", _LOWER, accepted=True),
     Entry("memory_ratio", Kind.MEMORY, "memory ratio", _LOWER, accepted=True, noisy=True),
     Entry("peak_memory", Kind.MEMORY, "peak memory", _LOWER, accepted=True, noisy=True),
@@ -102,6 +106,10 @@ _SHOWN = {
     TO_YARDSTICK: "float32 to reference workload",
     OF_YARDSTICK: "latency to reference workload",
     OFF_CORE: "time off the CPU",
+    "left_operators": "operators on the CPU",
+    "left_macs": "multiplications on the CPU",
+    "npu_sram": "SRAM by the compiler's report",
+    "npu_cycles": "cycles by the compiler's report",
 }
 _OTHER = Entry("", Kind.ACCURACY, "")  # whatever is not in the catalogue describes predictions
 

@@ -1,6 +1,6 @@
 """Put into words what ``judge`` found of files built elsewhere: the answer first, on one screen, and as Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tabulate import tabulate
@@ -70,18 +70,27 @@ def reasons(found: FileVerdicts) -> list[str]:
     return lines
 
 
+_SHOWN = {
+    "left": "operators left to the CPU: it",
+    "left_macs": "multiplications left to the CPU: it",
+    "left_share": "share of the multiplications that is left to the CPU: it",
+}
+
+
 def held(one: Held) -> str:
     """Say how a figure stands to its limit."""
     value = "is not known" if one.value is None else f"is {_figure(one.name, one.value)}"
     ends = "" if one.low is None or one.high is None else f" (95 %: {one.low:.3f} to {one.high:.3f})"
-    what = "operators left to the CPU: it" if one.name == "left" else one.name.replace("_", " ")
+    what = _SHOWN.get(one.name, one.name.replace("_", " "))
     return f"{what} {value}{ends}; at most {_figure(one.name, one.limit)} allowed"
 
 
 def _figure(name: str, value: float) -> str:
     if name == "latency":
         return f"{value:.3f}×"
-    if name in ("left", "cycles", "npu_cycles", "macs"):
+    if name == "left_share":
+        return f"{100 * value:.3g} %"
+    if name in ("left", "left_macs", "cycles", "npu_cycles", "macs"):
         return f"{value:,.0f}"
     if name == "inference_time":
         return f"{1000 * value:.3g} ms"
@@ -115,13 +124,19 @@ def _row(one: JudgedFile, found: FileVerdicts, verdict: str) -> list[str]:
     cells = [line(one.name), verdict, _score(one, found)]
     is_reference = one is found.reference
     if found.reference is not None:
-        drop = "" if is_reference or not one.outputs else advice.drop(*advice_pair(one, found))
+        drop = "" if is_reference or not one.outputs else _drop(*advice_pair(one, found), found.judged[0])
         flips = "" if one.lost is None else f"{one.lost} / {one.gained}"
         cells += [drop, flips]
     cells += [f"{one.bytes / 1024:,.1f}"]
     if found.reference is not None:
         cells += ["" if one.size is None else f"{one.size:.2f}×", _time(one)]
     return [*cells, _bytes(one.arena, 1024), _bytes(one.peak, 2**20)]
+
+
+def _drop(of: OutputVerdict, judged: JudgedOutput, first: JudgedOutput) -> str:
+    """Format a drop; one of another output than the column's says of which, and in what."""
+    named = "" if judged is first else f" {judged.unit} of {line(judged.output)}"
+    return f"{advice.drop(of, judged)}{named}"
 
 
 def advice_pair(one: JudgedFile, found: FileVerdicts) -> tuple[OutputVerdict, JudgedOutput]:
@@ -196,12 +211,21 @@ def compiled(of: Compiled) -> str:
     left = sum(of.left.values())
     names = ", ".join(f"{count} {line(name)}" for name, count in list(of.left.items())[:4])
     many = "1 operator is" if left == 1 else f"{left} operators are"
-    rest = f"; {many} left to the CPU: {names}" if left else "; nothing is left to the CPU"
-    shown = ", ".join(f"{name.replace('_', ' ')} {_figure(name, value)}" for name, value in of.figures.items() if value)
+    work = _work_left(of.figures)
+    rest = f"; {many} left to the CPU: {names}{work}" if left else "; nothing is left to the CPU"
+    figures = {name: value for name, value in of.figures.items() if value and not name.startswith("left")}
+    shown = ", ".join(f"{name.replace('_', ' ')} {_figure(name, value)}" for name, value in figures.items())
     about = line(of.about.get("accelerator_configuration", ""))
     report = f"; its report: {f'{about}: ' if about else ''}{shown}" if shown else ""
     parts = f"{of.operators} part{'s' * (of.operators > 1)}"
     return f"compiled for {of.compiler} in {parts}{rest}{report}; LiteRT cannot run it here, so it has no score"
+
+
+def _work_left(figures: Mapping[str, float]) -> str:
+    macs, share = figures.get("left_macs"), figures.get("left_share")
+    if not macs:
+        return ", which multiply nothing by weights" if macs == 0 else ""
+    return f", {macs:,.0f} multiplications" + ("" if share is None else f" ({100 * share:.3g} % of all)")
 
 
 def _held_lines(found: FileVerdicts) -> list[str]:

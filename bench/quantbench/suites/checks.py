@@ -136,7 +136,7 @@ class Shared:
         with self._settings.cache_in_force():
             if missing:
                 self._plan({**self._expected(), cell: kinds})
-            ordered = [kind for kind in Kind if kind in kinds]
+            ordered = [kind for kind in Kind if kind in kinds and self._runs[cell, kind].measures(cell, kind)]
             judged = {kind: self._runs[cell, kind].judge(cell, kind) for kind in ordered}
         return judged, self._runs[cell, ordered[0]].folder.path
 

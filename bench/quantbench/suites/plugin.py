@@ -155,7 +155,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     run = metafunc.config.stash[SESSION]
     kind = next((kind for kind in ALONE if metafunc.definition.get_closest_marker(kind) is not None), None)
-    cells = [pytest.param(name, id=name, marks=_marks(run, name, kind)) for name in run.cell_ids()]
+    of = next((one for one in Kind if metafunc.definition.get_closest_marker(one.value) is not None), None)
+    names = [name for name in run.cell_ids() if of is None or run.measures(name, of)]
+    if not names:  # pytest would make one skipped test without a cell of it
+        metafunc.parametrize("cell", [""])
+        return
+    cells = [pytest.param(name, id=name, marks=_marks(run, name, kind)) for name in names]
     metafunc.parametrize("cell", cells)
 
 
@@ -180,6 +185,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Move what is measured exclusively to the end, after everything has been computed."""
     session = config.stash.get(SESSION, None)
     if session is not None:
+        items[:] = [item for item in items if _cell_of(item) != ""]
         expected = _expected(session, config, items)
         left_out = _left_out(session, config, expected)
         _leave_out(config, items, [item for item in items if _kind_of(item) in left_out])
@@ -208,7 +214,7 @@ def _expected(session: Session, config: pytest.Config, items: list[pytest.Item])
     for kind in Kind:
         for cell in session.cell_ids():
             marks = [mark.name for mark in _marks(session, cell, kind if kind in ALONE else None)]
-            if command_line.selects(kind, cell, marks):
+            if session.measures(cell, kind) and command_line.selects(kind, cell, marks):
                 expected.setdefault(cell, set()).add(kind)
     return expected
 

@@ -1,6 +1,7 @@
 """Say why a target did not answer: a code for programs, and one sentence that says what to do."""
 
 import re
+import signal
 from typing import Any, Literal, cast, get_args
 
 from quantbench.core.echo import line
@@ -82,16 +83,21 @@ def _lacks_module(text: str, head: dict[str, Any]) -> str:
     there = seen if isinstance(seen, dict) else {}
     python = line(str(there.get("executable", "python3"))[:200])
     which = f"Python {line(str(there.get('python', '?'))[:20])} on {line(str(there.get('machine', '?'))[:20])}"
-    return f"{text} there ({which}); run {python} -m {PIP} there"
+    if head.get("module"):
+        return f"{text} there ({which}); run {python} -m {PIP} there"
+    return f"NumPy or LiteRT cannot be loaded there ({which}): {text}; install wheels for its processor and system"
 
 
 _CHANGED = re.compile(r"REMOTE HOST IDENTIFICATION HAS CHANGED|HOST IDENTIFICATION HAS CHANGED")
 _UNKNOWN = re.compile(r"Host key verification failed|No \S+ host key is known for")
 _LOGIN = re.compile(r"Permission denied|Too many authentication failures|No more authentication methods")
-_TOO_OLD = re.compile(r"SyntaxError|future feature annotations is not defined")
+# Python 2 has no bytes of its standard input; 3.6 and older stop at the worker's syntax; 3.7 and 3.8 at its first line.
+_TOO_OLD = re.compile(r"has no attribute 'buffer'|SyntaxError|future feature annotations is not defined|before 3\.9")
 _NO_PYTHON = re.compile(r"not found|No such file or directory|cannot execute|Exec format error|is not recognized")
 _SSH_FAILED = 255
 _NOT_FOUND = (126, 127)
+# SIGILL, SIGBUS and SIGSEGV: what a library that was built for another processor dies of.
+_CRASHES = (signal.SIGILL, signal.SIGBUS, signal.SIGSEGV)
 
 
 def start_failed(target: Target, status: int, errors: str) -> TargetFailed:
@@ -110,8 +116,17 @@ def start_failed(target: Target, status: int, errors: str) -> TargetFailed:
         program = target.python if target.scheme == "ssh" else target.words[0] if target.words else target.address
         cure = "install Python 3.9 or newer, or set the target's 'python'"
         return TargetFailed("no-python", f"{program} cannot be run there ({said}); {cure}")
+    if -status in _CRASHES or status - 128 in _CRASHES:
+        number = -status if status < 0 else status - 128
+        return TargetFailed("no-module", f"its Python was ended by signal {number} before the worker began; {_TRY}")
     how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
     return TargetFailed("unreachable", f"its command {how} before the worker began: {said}")
+
+
+_TRY = (
+    "NumPy or LiteRT there may be built for another processor: try its Python with -c 'import numpy, "
+    "ai_edge_litert.interpreter'"
+)
 
 
 def _of_ssh(target: Target, errors: str, said: str) -> TargetFailed:
@@ -126,4 +141,7 @@ def _of_ssh(target: Target, errors: str, said: str) -> TargetFailed:
         return TargetFailed("host-key", f"the host key of {host} is not known; log in once by hand to check it")
     if _LOGIN.search(errors):
         return TargetFailed("login", f"ssh could not log in to {host} without a password ({said}); set up a key for it")
+    if not errors.strip():  # it says why it failed itself
+        how = f"{target.python} there was ended by a signal, or with status 255, before the worker began"
+        return TargetFailed("no-module", f"{how} (or ssh failed, and its LogLevel hides why); {_TRY}")
     return TargetFailed("unreachable", f"ssh cannot reach {host} ({said}); check the address and the network")

@@ -147,7 +147,7 @@ class Runner:
         before, self.machine = self.machine, machine
         off = machine.clock - time.time()
         if before is None and abs(off) > CLOCK_SECONDS:
-            by = f"{abs(off) / 60:,.0f} min {'ahead of' if off > 0 else 'behind'}"
+            by = f"{_span(abs(off))} {'ahead of' if off > 0 else 'behind'}"
             self.notes.append(f"its clock is {by} this machine's; nothing here depends on it")
         if before is not None and before.results_class != machine.results_class:
             raise TargetFailed("versions", "another machine or runtime answered after the connection was lost")
@@ -266,6 +266,13 @@ class Runner:
 
     def _bring(self, session: Session, artifact: Artifact, examples: Examples, parts: int | None = None) -> None:
         self.sent += session.bring([artifact.file(), *examples.files(parts)])
+
+
+def _span(seconds: float) -> str:
+    for unit, name in ((86_400, "days"), (3600, "h")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:,.0f} {name}"
+    return f"{seconds / 60:,.0f} min"
 
 
 def recipe(artifact_sha256: str, model: ReferenceModel, target: Target, machine: TargetMachine) -> dict[str, Any]:

@@ -53,6 +53,9 @@ import time
 import zlib
 from typing import Any, Callable, Iterator
 
+if sys.version_info < (3, 9):
+    sys.exit("a Python before 3.9")
+
 PROTOCOL = 1
 MAGIC = b"QBT1"
 FRAME = struct.Struct("<4sIQI")
@@ -60,6 +63,7 @@ MOST_HEAD, MOST_BODY = 2**20, 2**26  # bytes
 ALIVE_SECONDS = 5.0
 # Answers are sent after so many rows, bytes or seconds, whichever comes first.
 ROWS, BYTES, SECONDS = 512, 2**20, 0.5
+PART_SECONDS = 86_400  # after which what came of a file in a session that was cut is given up
 SPARE_BYTES = 2**26  # stay free on the target's disk beside what is stored there
 BLOCK_SECONDS, LEAST_TURNS, WARMUP_BLOCKS = 0.0002, 5, 200  # as on the machine that gates
 RESOLVERS = {
@@ -167,8 +171,9 @@ def profile() -> Head:
         import numpy
 
         name, _ = interpreter_module()
-    except ImportError as missing:
-        raise Wrong("no-module", str(missing)[:300], module=str(missing.name), profile=here) from None
+    except (ImportError, OSError) as missing:
+        module = missing.name if isinstance(missing, ModuleNotFoundError) else ""
+        raise Wrong("no-module", str(missing)[:300], module=module, profile=here) from None
     from importlib import metadata
 
     distribution = {"ai_edge_litert": "ai-edge-litert", "tflite_runtime": "tflite-runtime"}[name]
@@ -190,8 +195,11 @@ def interpreter_module() -> tuple[str, Any]:
     except ImportError as missing:
         if missing.name not in ("ai_edge_litert", "ai_edge_litert.interpreter"):
             raise
-    from tflite_runtime import interpreter as older
-
+        first = missing
+    try:
+        from tflite_runtime import interpreter as older
+    except ModuleNotFoundError as second:
+        raise (first if second.name == "tflite_runtime" else second) from None
     return "tflite_runtime", older
 
 
@@ -349,14 +357,25 @@ class Files:
 
     def _make_room(self, needed: int) -> None:
         """Remove files that this session has not used, the oldest first, where the disk would get full."""
-        others = [name for name in os.listdir(self.folder) if name.partition(".")[0] not in self.used]
-        paths = [os.path.join(self.folder, name) for name in others if not name.endswith(".part")]
+        paths = [os.path.join(self.folder, name) for name in os.listdir(self.folder) if self._may_go(name)]
         for path in sorted(paths, key=os.path.getmtime):
             if shutil.disk_usage(self.folder).free >= needed + SPARE_BYTES:
                 return
             _remove(path)
         if shutil.disk_usage(self.folder).free < needed + SPARE_BYTES:
             raise self._no_room(needed)
+
+    def _may_go(self, name: str) -> bool:
+        """Check whether a file is one of ours that no session needs; whatever else lies in the folder stays."""
+        sha256, dot, end = name.partition(".")
+        if len(sha256) != 64 or sha256.strip("0123456789abcdef") or sha256 in self.used:
+            return False
+        if not dot:
+            return True
+        try:
+            return end == "part" and time.time() - os.path.getmtime(os.path.join(self.folder, name)) > PART_SECONDS
+        except OSError:  # another session has finished it
+            return False
 
     def _no_room(self, needed: int) -> Wrong:
         free = shutil.disk_usage(self.folder).free

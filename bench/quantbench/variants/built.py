@@ -16,6 +16,7 @@ from quantbench.core.nearest import nearest
 from quantbench.errors import BadInput
 from quantbench.records import BuiltArtifact, artifacts_text, read_artifacts
 from quantbench.reference.model import ReferenceModel
+from quantbench.tflite import compiled
 from quantbench.variants.declare import QuantizationSpec, Taxonomy, Variant, Workbench
 
 PREFIX = "built_"
@@ -32,6 +33,8 @@ SPECS = {
     "int8-io": "ptq_static_wi8_ai8_int_io",
     "uint8-io": "ptq_static_wi8_ai8_uint8_io",
     "per-tensor": "ptq_static_wi8_ai8_per_tensor",
+    "int16x8": "ptq_static_wi8_ai16",
+    "int16x8-io": "aeq_static_wi8_ai16",
 }
 ANY = QuantizationSpec(io=None)
 
@@ -56,9 +59,19 @@ def declared(model_file: Path, name: str) -> dict[str, BuiltArtifact]:
     if not path.is_file():
         return {}
     return {
-        f"{PREFIX}{one.name}": one.model_copy(update={"file": os.path.normpath(path.parent.absolute() / one.file)})
+        f"{PREFIX}{one.name}": _placed(one, lambda file: os.path.normpath(path.parent.absolute() / file))
         for one in read_artifacts(path)
     }
+
+
+def _placed(one: BuiltArtifact, place: Callable[[str], str]) -> BuiltArtifact:
+    """Return an artifact whose files are named otherwise."""
+    return one.model_copy(update={"file": place(one.file), "report": place(one.report) if one.report else ""})
+
+
+def files_of(model_file: Path, name: str) -> list[Path]:
+    """Return the files that a model's list names: artifacts, and their compilers' reports. Raises BadInput."""
+    return [Path(file) for one in declared(model_file, name).values() for file in (one.file, one.report) if file]
 
 
 def declare(model_file: Path, name: str, artifacts: Mapping[str, BuiltArtifact], near: Path | None = None) -> None:
@@ -69,7 +82,7 @@ def declare(model_file: Path, name: str, artifacts: Mapping[str, BuiltArtifact],
         near: folder that the list names files relative to; absolute ones where None.
     """
     listed = [
-        one if near is None else one.model_copy(update={"file": os.path.relpath(one.file, near.absolute())})
+        one if near is None else _placed(one, lambda file: os.path.relpath(file, near.absolute()))
         for one in artifacts.values()
     ]
     files.replace(list_of(model_file, name), artifacts_text(listed))
@@ -138,25 +151,36 @@ def of_model(model: ReferenceModel, fixed: Mapping[str, Variant]) -> dict[str, V
             promise = spec_of(one.spec, fixed)
         except BadInput as error:
             raise BadInput(f"{list_of(model.file, model.name)}: {one.name}: {error}") from None
-        made[name] = replace(variant(name, promise), make=_maker(Path(one.file)))
+        report = Path(one.report) if one.report else None
+        made[name] = replace(variant(name, promise), make=_maker(Path(one.file), report), compiled=one.compiled)
     return made
 
 
-def _maker(path: Path) -> Callable[[Workbench], bytes]:
-    """Return what reads the artifact; its hash is part of the cache key, as the function holds it."""
+def figures(model: ReferenceModel, variant: Variant, artifact: bytes) -> dict[str, int]:
+    """Return what a run judges of a compiled artifact. Raises BadInput where it, or its report, is another."""
+    one = declared(model.file, model.name)[variant.name]
+    report = Path(one.report) if one.report else None
     try:
-        sha256 = hashlib.sha256(content(path)).hexdigest()
+        return compiled.measured(artifact, variant.compiled, report, Path(one.file).stem)
+    except BadInput as error:
+        raise BadInput(f"{one.file}: {error}") from None
+
+
+def _maker(path: Path, report: Path | None = None) -> Callable[[Workbench], bytes]:
+    """Return what reads the artifact; its hash and its report's are in the cache key, as the function holds them."""
+    try:
+        hashes = {str(one): hashlib.sha256(content(one)).hexdigest() for one in (path, report) if one is not None}
     except BadInput as error:  # the cell fails, and all others are measured
         return _missing(str(error))
-    return _reader(str(path), sha256)
+    return _reader(str(path), hashes)
 
 
-def _reader(path: str, sha256: str) -> Callable[[Workbench], bytes]:
+def _reader(path: str, hashes: dict[str, str]) -> Callable[[Workbench], bytes]:
     def make(_bench: Workbench) -> bytes:
-        found = content(Path(path))
-        if hashlib.sha256(found).hexdigest() != sha256:
+        found = {one: content(Path(one)) for one in hashes}
+        if any(hashlib.sha256(found[one]).hexdigest() != sha256 for one, sha256 in hashes.items()):
             raise BadInput(f"{path}: the artifact changed while it was measured; run again once it is built")
-        return found
+        return found[path]
 
     return make
 

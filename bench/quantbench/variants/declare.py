@@ -1,7 +1,7 @@
 """Declare a variant: its name, engine, needs, taxonomy, quantization spec, and the function that makes it."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 from quantbench.core.arrays import Inputs
@@ -85,6 +85,7 @@ class QuantizationSpec:
         stored: dtype that some constant of the file has, where weights are expanded by operators before they are used:
             the compute operator itself then shows no weights; None: any.
         rotations: whether rotations of the activations, products with a square matrix of +c and -c, may be in float.
+        activations: dtype of integer activations but inputs and outputs; a variant's follows from its name; None: any.
         io: dtype of inputs and outputs; None: any (a model may take integers).
         all_integer: whether no operator but casts may compute in float.
         sparsity: least share of zeros in the kernel of a convolution or fully connected layer; None: any.
@@ -101,6 +102,7 @@ class QuantizationSpec:
     granularity: Literal["per-tensor", "per-channel", "blockwise"] | None = None
     stored: str | None = None
     rotations: bool = False
+    activations: Literal["int8", "int16"] | None = None
     io: str | None = "float32"
     all_integer: bool = False
     sparsity: float | None = None
@@ -125,6 +127,7 @@ class Variant:
         packages: distributions whose version decides the result.
         gate: models on which the pull-request gate runs it: ``all``, those ``small`` enough to train in the gate, or
             none (``nightly``).
+        compiled: accelerator that its artifact is compiled for, so that nothing here runs it; empty of all others.
         timed_in_gate: whether the pull-request gate times it too; the nightly run times all variants.
     """
 
@@ -140,6 +143,14 @@ class Variant:
     packages: tuple[str, ...] = ("tensorflow", "tf-keras")
     gate: Literal["all", "small", "nightly"] = "small"
     timed_in_gate: bool = False
+    compiled: str = ""
+
+    def __post_init__(self) -> None:
+        """Take the dtype of the activations from the name."""
+        of_name: Mapping[str, Literal["int8", "int16"]] = {"ai8": "int8", "ai16": "int16"}
+        named = next((of_name[word] for word in self.name.split("_") if word in of_name), None)
+        if named is not None and self.promise.activations is None:
+            object.__setattr__(self, "promise", replace(self.promise, activations=named))
 
     @property
     def trains_keras2(self) -> bool:

@@ -363,7 +363,7 @@ def model_files(model_file: Path, name: str) -> dict[str, tuple[Path, str]]:
 def _built(model: ReferenceModel) -> list[Path]:
     """Return a model's list of artifacts built elsewhere, and them. Raises BadInput where one is outside its folder."""
     listed = built.list_of(model.file, model.name)
-    files = [Path(one.file) for one in built.declared(model.file, model.name).values()]
+    files = built.files_of(model.file, model.name)
     for file in files:
         if not file.resolve().is_relative_to(model.file.parent.resolve()):
             raise BadInput(

@@ -216,7 +216,7 @@ def _room(task: Task, logs: Path) -> walls.Room | None:
         listed = built.list_of(task.model_file, task.model)
         read = (task.model_file, recipe, listed, folder / "weights", folder / "data", folder / "metrics")
     read = (*read, *_data_elsewhere(folder / "data"))
-    read = (*read, *(Path(one.file) for one in built.declared(task.model_file, task.model).values()))
+    read = (*read, *built.files_of(task.model_file, task.model))
     for place in (logs, task.log.parent):
         place.mkdir(parents=True, exist_ok=True)
     write = (*for_strangers(task.store), logs, task.log.parent)

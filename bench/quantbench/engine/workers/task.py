@@ -120,6 +120,8 @@ def from_store(task: Task, store: Store | None = None) -> Outcome | None:
         return None
     if built.path is None or built.sha256 is None:
         return _refused(task, built, 0.0)
+    if variant_of(model, task.variant).compiled:
+        return _compiled(task, built, 0.0, store)
     try:
         evaluation = accuracy.find(built.sha256, model, store)
         if evaluation is None or (
@@ -146,6 +148,8 @@ def compute(task: Task) -> Outcome:
             built = made_by(model, variant_of(model, task.variant), task.seed, task.train_seed, store)
             if built.path is None or built.sha256 is None:
                 return _refused(task, built, time.perf_counter() - start)
+            if variant_of(model, task.variant).compiled:
+                return _compiled(task, built, time.perf_counter() - start, store)
             evaluation = accuracy.evaluate(built.path, built.sha256, model, store, _pace(task))
             agreement = _agreement(task, model, evaluation, store)
             taken = None
@@ -216,6 +220,20 @@ def log_tail(log: Path, characters: int = 2000) -> str:
 def model_of(task: Task) -> ReferenceModel:
     """Return the model of a task, as its file declares it now. Raise BadInput."""
     return next(model for model in load_file(task.model_file) if model.name == task.model)
+
+
+def _compiled(task: Task, built: build.Built, seconds: float, store: Store) -> Outcome:
+    """Return the outcome of an artifact that nothing here runs: its contents, its size and its compiler's figures."""
+    assert built.path is not None
+    return Outcome(
+        seed=task.seed,
+        artifact=built.path,
+        artifact_sha256=built.sha256,
+        contents=census.through_store(built.path, built.sha256 or "", store),
+        sizes={**size.sizes(built.path), **elsewhere.figures(built.path.parent)},
+        cached=built.cached,
+        seconds=seconds,
+    )
 
 
 def _refused(task: Task, built: build.Built, seconds: float) -> Outcome:

@@ -41,11 +41,11 @@ def read(path: Path, network: str) -> tuple[dict[str, float], dict[str, str]]:
     try:
         rows = list(csv.DictReader(text.splitlines()))
     except csv.Error as error:
-        raise BadInput(f"--vela-report: {path}: is not a CSV file ({error}); give Vela's NAME_summary_*.csv") from None
+        raise BadInput(f"{path}: is not a CSV file ({error}); give Vela's NAME_summary_*.csv") from None
     lacking = [COLUMNS[name][0] for name in _NEEDED if not rows or COLUMNS[name][0] not in rows[0]]
     if lacking:
         raise BadInput(
-            f"--vela-report: {path}: expected the columns {' and '.join(lacking)}, found "
+            f"{path}: expected the columns {' and '.join(lacking)}, found "
             f"{', '.join(list(rows[0])[:4]) + ', ...' if rows else 'no line'}; give Vela's NAME_summary_*.csv"
         )
     row = _row(rows, network, path)
@@ -53,13 +53,27 @@ def read(path: Path, network: str) -> tuple[dict[str, float], dict[str, str]]:
     return figures, {name: str(row[name])[:80] for name in _ABOUT if row.get(name)}
 
 
+def with_share(figures: Mapping[str, float]) -> dict[str, float]:
+    """Add which share of the multiplications is left to the CPU: Vela counts only those that the accelerator takes."""
+    left, taken = figures.get("left_macs"), figures.get("macs")
+    if left is None or taken is None or not left + taken:
+        return dict(figures)
+    return {**figures, "left_share": left / (left + taken)}
+
+
 def _row(rows: list[dict[str, str]], network: str, path: Path) -> dict[str, str]:
     if len(rows) == 1:
+        of = str(rows[0].get("network") or "")
+        if not network.startswith(of):
+            raise BadInput(
+                f"{path}: is of the network {of[:80]}, and the file is called {network}; give the "
+                "summary of this file, which Vela calls NAME_vela.tflite"
+            )
         return rows[0]
     named = [row for row in rows if row.get("network") and network.startswith(str(row["network"]))]
     if len(named) != 1:
         raise BadInput(
-            f"--vela-report: {path}: has {len(rows)} networks, and none or several are called {network}; give the "
+            f"{path}: has {len(rows)} networks, and none or several are called {network}; give the "
             "summary of this file alone"
         )
     return named[0]
@@ -76,8 +90,6 @@ def _number(row: Mapping[str, str], name: str, path: Path) -> float | None:
         value = math.nan
     if not (math.isfinite(value) and value >= 0):
         if name in _NEEDED:
-            raise BadInput(
-                f"--vela-report: {path}: column {column}: expected a number of at least 0, found {text[:40]!r}"
-            )
+            raise BadInput(f"{path}: column {column}: expected a number of at least 0, found {text[:40]!r}")
         return None
     return value * factor

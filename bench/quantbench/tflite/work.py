@@ -1,0 +1,42 @@
+"""Count the multiplications of an operator, by which its share of a model's work is told."""
+
+from math import prod
+
+from quantbench.tflite.graph import Graph, Operator, Tensor
+
+# Operators whose every weight is used once for each row of the input, and for each step of a sequence.
+_ROW_BY_ROW = (
+    "SVDF",
+    "UNIDIRECTIONAL_SEQUENCE_RNN",
+    "BIDIRECTIONAL_SEQUENCE_RNN",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM",
+    "BIDIRECTIONAL_SEQUENCE_LSTM",
+)
+
+
+def macs(graph: Graph, operator: Operator) -> int:
+    """Return the multiplications with additions of one call; 0 of an operator that has no weights to multiply by."""
+    shapes = [_shape(tensor) for tensor in operator.inputs]
+    if not operator.outputs or len(shapes) < 2:
+        return 0
+    out, second = prod(_shape(operator.outputs[0])), shapes[1]
+    match operator.name:
+        case "CONV_2D" | "FULLY_CONNECTED":
+            return out * prod(second[1:])
+        case "DEPTHWISE_CONV_2D":
+            return out * prod(second[1:3])
+        case "CONV_3D":
+            return out * prod(second[:4])
+        case "TRANSPOSE_CONV" if len(shapes) > 2:
+            return prod(shapes[2]) * prod(second[:3])
+        case "CONV_3D_TRANSPOSE" if len(shapes) > 2:
+            return prod(shapes[2]) * prod(second[:4])
+        case "BATCH_MATMUL" if len(shapes[0]) > 1:
+            return out * shapes[0][-2 if getattr(operator.options, "adjX", False) else -1]
+        case name if name in _ROW_BY_ROW:
+            return prod(shapes[0][:-1]) * sum(prod(one.shape) for one in graph.weights_of(operator))
+    return 0
+
+
+def _shape(tensor: Tensor | None) -> tuple[int, ...]:
+    return () if tensor is None else tuple(max(1, size) for size in tensor.shape)
