@@ -70,9 +70,8 @@ def reconstruction_auc(normal: int) -> Metric:
 
 
 def area_under_curve(scores: Array, positive: Array) -> float:
-    """Compute the ROC area of ``scores`` (higher means more likely positive); NaN where a class is empty, or a score is.
-
-    It is the share of pairs in which the positive example has the higher score, ties counted half.
+    """Compute the ROC area of ``scores`` (higher means more likely positive): the share of pairs in which the positive
+    example has the higher score, ties counted half. NaN where a class is empty, or a score is NaN.
     """
     chosen = positive.astype(bool)
     above, others = scores[chosen], np.sort(scores[~chosen])
