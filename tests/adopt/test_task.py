@@ -1,5 +1,6 @@
 """What is scored, worked out from made-up outputs and labels: each kind of model, and where the user is asked."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -242,6 +243,16 @@ def test_what_does_not_fit_is_one_sentence(labels: Any, asked: dict[str, str], w
     with pytest.raises(BadInput, match=words) as error:
         work_out({"": SCORES}, labels, **asked)
     assert "\n" not in str(error.value)
+
+
+def test_a_score_of_ones_own_that_does_not_say_that_it_is_one_is_not_taken_for_an_error(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("def share(p, y):\n    right = 1.0 * (p.argmax(1) == y)\n    return right.mean(), 1 - right\n")
+    with pytest.raises(BadInput, match=r"its value is higher where .*: set share\.higher_is_better = True, or return"):
+        work_out({"": SCORES}, CLASSES, metric=f"{file}:share")
+    file.write_text(f"{file.read_text()}share.higher_is_better = True\n")
+    [judged] = work_out({"": SCORES}, CLASSES, metric=f"{file}:share")
+    assert judged.metric.higher_is_better
 
 
 def test_an_area_under_a_curve_needs_both_classes() -> None:
