@@ -9,6 +9,7 @@ from quantbench.errors import BadInput
 from quantbench.records import BuiltArtifact, Report
 from quantbench.records._built import BUILT_NAME
 from quantbench.reference.model import ReferenceModel
+from quantbench.safety import tflite
 from quantbench.tflite import compiled
 from quantbench.variants import VARIANTS, built
 
@@ -75,7 +76,7 @@ def checked(artifacts: Mapping[str, BuiltArtifact], understood: understand.Under
         inspecting.check_shapes(file, understood.inputs, understood.outputs, Path(model).name)
         report = Path(one.report) if one.report else None
         try:
-            compiled.measured(Path(one.file).read_bytes(), file.compiled.compiler, report, Path(one.file).stem)
+            compiled.measured(tflite.content(Path(one.file)), file.compiled.compiler, report, Path(one.file).stem)
         except BadInput as error:
             raise BadInput(f"--vela-report: {error}") from None
         found[variant] = one.model_copy(update={"compiled": file.compiled.compiler})

@@ -1,4 +1,7 @@
-"""Count the multiplications of an operator, by which its share of a model's work is told."""
+"""Count the multiplications of an operator, by which its share of a model's work is told.
+
+What a call takes is estimated, with all other operators, by :mod:`quantbench.measure.work`.
+"""
 
 from math import prod
 

@@ -230,7 +230,7 @@ def _compiled(task: Task, built: build.Built, seconds: float, store: Store) -> O
         artifact=built.path,
         artifact_sha256=built.sha256,
         contents=census.through_store(built.path, built.sha256 or "", store),
-        sizes={**size.sizes(built.path), **elsewhere.figures(built.path.parent)},
+        sizes={**size.through_store(built.path, built.sha256 or "", store), **elsewhere.figures(built.path.parent)},
         cached=built.cached,
         seconds=seconds,
     )
