@@ -27,7 +27,7 @@ BLOCKS = 2
 
 @cache
 def _layers(keras: Any) -> Any:
-    """Return the layers that Keras 2 does not bring."""
+    """Return the layers that Keras 2 does not bring, and register them as what copies a model expects."""
     import tensorflow as tf
 
     class RMSNorm(keras.layers.Layer):  # type: ignore[misc]
@@ -53,6 +53,8 @@ def _layers(keras: Any) -> Any:
         def call(self, x: Any, reverse: bool = False) -> Any:
             return tf.matmul(x, self.table, transpose_b=True) if reverse else tf.gather(self.table, x)
 
+    own = (RMSNorm, Positions, TiedEmbedding)
+    keras.utils.get_custom_objects().update({layer.__name__: layer for layer in own})
     return SimpleNamespace(norm=RMSNorm, positions=Positions, embedding=TiedEmbedding)
 
 
@@ -88,8 +90,8 @@ def next_token_loss(keras: Any) -> Any:
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1)
 
 
-# All limits follow from float32's bits alone. By Kaplan et al. 2020 (arXiv:2001.08361), loss falls with the 0.076th power
-# of the number of parameters: half of them cost 5.4 % of it, a quarter 11.1 %.
+# All limits follow from float32's bits alone. By Kaplan et al. 2020 (arXiv:2001.08361), loss falls with the 0.076th
+# power of the parameters' number: half of them cost 5.4 % of it, a quarter 11.1 %.
 STATIC = (
     "static ranges are not to be shipped: the causal mask's -1e9 takes the whole range of attention's scores; kept so "
     "that a tool that gets it right is seen. The limit is 7 bits, a byte's price where all 128 are equally likely"
