@@ -77,8 +77,8 @@ CONV_1D = (
 )
 INTEGER_INPUT = (
     'tfmot quantize_model: Exception encountered when calling layer "quantize_layer" (type QuantizeLayer).\n\nin user '
-    "code:\n\n    TypeError: Input 'inputs' of 'FakeQuantWithMinMaxVars' Op has type int32 that does not match expected "
-    "type of float32."
+    "code:\n\n    TypeError: Input 'inputs' of 'FakeQuantWithMinMaxVars' Op has type int32 that does not match "
+    "expected type of float32."
 )
 NESTED = "tfmot quantize_model: Quantizing a keras Model inside another keras Model is not supported."
 NESTED_LAYER = (
