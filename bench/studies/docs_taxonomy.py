@@ -91,8 +91,8 @@ def page(made: str) -> str:
         "## Why not",
         "\n".join(f"{number}. {note}" for note, number in notes.items()),
         "## The best of each model",
-        f"Among the files that are what their name says and lose at most {SHIPPED:g} pp (`tiny_lm`: {SHIPPED:g} % of its "
-        "bits), without those that train:",
+        f"Among the files that are what their name says and lose at most {SHIPPED:g} pp (`tiny_lm`: {SHIPPED:g} % of "
+        "its bits), without those that train:",
         table(["model", "smallest", "fastest"], [_best(name, of_model) for name, of_model in entries.items()]),
         *_sources(),
     ]
