@@ -215,9 +215,12 @@ def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 TRUTH = np.array([[[0, 0, 10, 10, 1], [20, 20, 40, 40, 2]], [[5, 5, 15, 25, 1], [0, 0, 0, 0, -1]]], np.float32)
 
 
-def detections(shift: float = 0.0) -> Any:
+WIDE = np.array([[[30, 0, 40, 8, 1], [60, 0, 90, 20, 2]], [[50, 2, 75, 9, 1], [0, 0, 0, 0, -1]]], np.float32)
+
+
+def detections(shift: float = 0.0, truth: Any = TRUTH) -> Any:
     return np.stack(
-        [np.concatenate([boxes_[:, :4] + shift, boxes_[:, 4:] * 0 + 0.9, boxes_[:, 4:]], axis=1) for boxes_ in TRUTH]
+        [np.concatenate([boxes_[:, :4] + shift, boxes_[:, 4:] * 0 + 0.9, boxes_[:, 4:]], axis=1) for boxes_ in truth]
     )
 
 
@@ -242,6 +245,14 @@ def test_average_precision_of_boxes() -> None:
         (detections(), TRUTH[..., :4], "takes labels of shape"),
         (detections(), TRUTH * (1, 1, 1, 1, 0) - (0, 0, 0, 0, 1), "every class is -1"),
         (detections(), TRUTH[..., [2, 3, 0, 1, 4]], "second corner is before the first: are they x, y, width, height"),
+        (detections(), TRUTH + np.array([0, 0, 0, 0, 0.5]), "found the class 1.5, which is no whole number"),
+        (
+            detections(),
+            TRUTH + np.array([0, 0, 0, 0, 6]),
+            "found the classes 5 to 8 in the labels, and 1 to 2 in the outputs, no",
+        ),
+        (detections(), TRUTH / (40, 40, 40, 40, 1), "corners up to 1 in the labels, and up to 40 in the outputs: give"),
+        (detections(truth=WIDE[..., [1, 0, 3, 2, 4]]), WIDE, "by 0.00, and by 1.00 with x and y exchanged"),
     ],
 )
 def test_boxes_of_another_form(outputs: Any, labels: Any, words: str) -> None:
