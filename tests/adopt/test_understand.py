@@ -320,6 +320,7 @@ def test_adopting_what_a_floor_forbids_is_red_at_once(
     gate = ["--gate", "aeq_dynamic_wi4_mse_afp32,aeq_dynamic_wi8_afp32,qat_wi8_ai8", "--latency-budget", "0"]
     done = quantbench("adopt", str(user / "float.tflite"), "--name", "mine", *unlabelled, *folders, *gate)
     assert done.status == 1, done.output
+    assert "0 to 255 as given: assumed, because without labels nothing tells it" in done.output
     assert "RED mine/aeq_dynamic_wi4_mse_afp32" in done.output  # a fifth of the outputs' size, over many examples
     assert "undecided: mine/aeq_dynamic_wi8_afp32" in done.output  # two of 400 examples have all of its error
     assert "known limitation: mine/qat_wi8_ai8: a .tflite cannot be trained" in done.output

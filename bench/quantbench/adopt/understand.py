@@ -261,7 +261,13 @@ def _probe(
     chosen = task.best_probe(judged[0], probes) if judged[0].labelled else 0
     if images:
         words = {"as_given": "0 to 255 as given", "unit": "divided by 255", "symmetric": "scaled to -1..1"}
-        notes.append(f"input range: uint8 pixels {words[scales[chosen].how]}: the float model scores best so")
+        why = (
+            "the float model scores best so"
+            if judged[0].labelled
+            else "assumed, because without labels nothing tells it; if the model takes another range, save the inputs as "
+            "float32 in that range"
+        )
+        notes.append(f"input range: uint8 pixels {words[scales[chosen].how]}: {why}")
     scored = [_with_score(one, probes[chosen]) if one.labelled else one for one in judged]
     notes[:0] = [_note(one, several=len(known) > 1) for one in scored]
     limits = [_limit(given, one, judged[0].metric, probes[chosen]) for one in judged]
