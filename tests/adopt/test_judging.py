@@ -206,7 +206,9 @@ def test_a_figure_of_an_accelerator_is_judged_exactly_and_may_not_get_lost() -> 
         }
     )
     found = {"npu_cycles": measured(1001, "cycles"), "left_macs": measured(0, "multiplications")}
-    assert [one.verdict for one in gate.sizes(subject, found, known)] == ["pass", "regressed"]
+    work, cycles = gate.sizes(subject, found, known)
+    assert [one.verdict for one in (work, cycles)] == ["pass", "regressed"]
+    assert cycles.message.endswith(": 1,001, accepted 1,000 (+1; none allowed)")
     better = gate.sizes(subject, found | {"npu_cycles": measured(900, "cycles")}, known)
     assert [one.verdict for one in better] == ["pass", "improved"]
     [lost] = [one for one in gate.sizes(subject, {"left_macs": found["left_macs"]}, known) if one.verdict != "pass"]

@@ -62,7 +62,10 @@ def _size(
     verdict = beyond(growth, allowed)
     percent = f", {100 * growth / accepted.value:+.2f} %" if accepted.value else ""
     message = (
-        f"{shown(name)} {size.value:,.0f} {unit}, baseline {accepted.value:,.0f} "
+        f"{shown(name)}: {size.value:,.0f}, accepted {accepted.value:,.0f} ({growth:+,.0f}; "
+        f"{'none' if not allowed else f'{allowed:,.0f} more'} allowed)"
+        if name in OF_ACCELERATOR
+        else f"{shown(name)} {size.value:,.0f} {unit}, baseline {accepted.value:,.0f} "
         f"({growth:+,.0f} {unit}{percent}; tolerance {tolerance})"
     )
     if verdict is Verdict.IMPROVED and gone:
