@@ -213,3 +213,4 @@ def test_a_figure_of_an_accelerator_is_judged_exactly_and_may_not_get_lost() -> 
     assert [one.verdict for one in better] == ["pass", "improved"]
     [lost] = [one for one in gate.sizes(subject, {"left_macs": found["left_macs"]}, known) if one.verdict != "pass"]
     assert (lost.verdict, lost.measurement) == ("error", "npu_cycles")
+    assert lost.actions[1].command[2:6] == ["MODEL", "--update", "m", "--artifact"]  # an update refuses an error
