@@ -79,7 +79,7 @@ def test_a_file_that_vela_compiled_and_its_summary() -> None:
         ("a,b\n1,2\n", "expected the columns sram_memory_used and cycles_total, found a, b, ..."),
         ("", "found no line"),
         (
-            "sram_memory_used,cycles_total\n4,many\n",
+            "network,sram_memory_used,cycles_total\ntiny,4,many\n",
             "column cycles_total: expected a number of at least 0, found 'many'",
         ),
         ("network,sram_memory_used,cycles_total\none,4,5\ntwo,4,5\n", "has 2 networks, and none or several are called"),
@@ -87,6 +87,9 @@ def test_a_file_that_vela_compiled_and_its_summary() -> None:
             "network,sram_memory_used,cycles_total\nother,4,5\n",
             "is of the network other, and the file is called tiny_vela",
         ),
+        ("network,sram_memory_used,cycles_total\nt,4,5\n", "where it was renamed, call it t_vela.tflite again"),
+        ("network,sram_memory_used,cycles_total\n,4,5\n", "names no network in its column network"),
+        ("network,sram_memory_used,cycles_total\nt,4,5\ntiny_vela_2,4,5\n", "none or several are called"),
     ],
 )
 def test_what_is_no_summary_of_vela(tmp_path: Path, text: str, words: str) -> None:
