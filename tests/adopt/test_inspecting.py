@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -127,6 +128,10 @@ def test_a_file_of_another_model_is_refused(tmp_path: Path) -> None:
 def test_a_compiled_file_of_another_model_is_refused_by_its_shapes(tmp_path: Path) -> None:
     one = inspect(of(tmp_path, custom(b"ethos-u")))
     check_shapes(one, {"x": ((1, 4), np.dtype("float32"))}, {"": (4,)}, "m.keras")
+    free: Any = (1, None)
+    check_shapes(one, {"x": (free, np.dtype("float32"))}, {"": (-1, 2)}, "m.keras")
+    with pytest.raises(BadInput, match=r"its outputs have shape 4, and those of m\.keras -1×3"):
+        check_shapes(one, {"x": (free, np.dtype("float32"))}, {"": (-1, 3)}, "m.keras")
     with pytest.raises(BadInput, match=r"its inputs have shape 4, and those of m\.keras 64: expected the same"):
         check_shapes(one, ONE_IN, {"": (4,)}, "m.keras")
     with pytest.raises(BadInput, match=r"its outputs have shape 4, and those of m\.keras 16"):
