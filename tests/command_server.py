@@ -148,7 +148,7 @@ def run(
                 status, seconds = answers.readline().split()
             except TimeoutError:
                 error = subprocess.TimeoutExpired(arguments, timeout)
-                error.add_note("\n".join(_killed(pid)))
+                error.add_note("\n".join(_killed(pid, traces.fileno())))
                 for reader in readers:
                     reader.join(_DYING_SECONDS)
                 traces.seek(0)
@@ -162,19 +162,22 @@ def run(
     return subprocess.CompletedProcess(["quantbench", *arguments], int(status), *texts)
 
 
-def _killed(pid: int) -> list[str]:
+def _killed(pid: int, traces: int) -> list[str]:
     """Kill a process that hangs, and those that it started; say what each was, once it has told where in Python."""
-    family = [psutil.Process(pid)]
-    family += family[0].children(recursive=True)
-    told = []
+    family, told = [], []
+    with suppress(psutil.Error):
+        family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     for one in family:
         with suppress(psutil.Error):
             told.append(f"{one.pid} {one.status()}, {one.num_threads()} threads: {' '.join(one.cmdline())[:120]}")
-    for action in (lambda one: one.send_signal(_TELL), lambda one: one.kill()):
-        for one in family:
-            with suppress(psutil.Error):
-                action(one)
-        time.sleep(1.0)
+    for one in family:
+        with suppress(psutil.Error):
+            one.send_signal(_TELL)
+    for _ in range(50):
+        time.sleep(0.1 if os.fstat(traces).st_size == 0 else 0.01)
+    for one in family:
+        with suppress(psutil.Error):
+            one.kill()
     return told
 
 

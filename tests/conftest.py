@@ -292,7 +292,7 @@ def run_quantbench(
     if _forks and not any(name.startswith(("PYTHON", "LC_", "LANG")) for name in environment):
         try:
             return command_server.run(list(arguments), cwd, seen, timeout=FORKED_SECONDS, first=first)
-        except subprocess.TimeoutExpired as hung:  # once in some thousand; what hangs in a fresh one too is a failure
+        except subprocess.TimeoutExpired as hung:  # seen once; at night nothing is forked, and none is repeated
             warnings.warn(f"a forked command hung, and is repeated: {hung.__notes__}", stacklevel=2)
     start = [sys.executable, "-c", f"{first}\nfrom quantbench.cli import main\nmain()"] if first else command()
     return subprocess.run([*start, *arguments], cwd=cwd, env=seen, capture_output=True, text=True, timeout=600)

@@ -151,7 +151,7 @@ def install() -> None:
 def _is_busy() -> bool:
     """Whether something would be missed in a forked process, or never be released.
 
-    That are a library's threads (TensorFlow's, once it has computed), and a module that another thread is importing:
+    Those are a library's threads (TensorFlow's, once it has computed), and a module that another thread is importing:
     whoever imports it too would wait for that thread.
     """
     if len(os.listdir("/proc/self/task")) > threading.active_count():

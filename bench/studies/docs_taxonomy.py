@@ -8,7 +8,7 @@ and a test checks that it is up to date.
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -24,7 +24,9 @@ from quantbench.variants import VARIANTS, Variant, of_every_model
 from studies._common import table
 
 LATENCIES = ("latency.md", "keras3_latency.md")  # of reports/reference; the later one adds cells
-SHIPPED = 0.5  # pp: the drop up to which a file counts in the table of the best ones
+# The drop up to which a file counts in the table of the best ones: in pp; in other units, in percent of the score.
+SHIPPED = 0.5
+PP = "pp"
 AS_NAMED, OTHERWISE, REFUSED, UNKNOWN = "✓", "≠", "∅", "?"
 # Groups of rows in their order: heading -> the names in it.
 GROUPS = {
@@ -48,6 +50,8 @@ class Entry:
         mark: one of ``AS_NAMED``, ``OTHERWISE``, ``REFUSED`` and ``UNKNOWN``.
         note: why it is refused, or how it differs from its name; empty otherwise.
         drop: from the variant's reference, in the metric's unit.
+        unit: of the drop.
+        lost: the drop in pp, or in percent of the reference's score where the unit is another.
         size: of the file, as a share of float32's.
         time: of a call, as a share of float32's; None where it was not measured.
     """
@@ -57,6 +61,8 @@ class Entry:
     drop: float | None = None
     size: float | None = None
     time: float | None = None
+    unit: str = PP
+    lost: float | None = None
 
 
 def page(made: str) -> str:
@@ -85,7 +91,8 @@ def page(made: str) -> str:
         "## Why not",
         "\n".join(f"{number}. {note}" for note, number in notes.items()),
         "## The best of each model",
-        f"Among the files that are what their name says and lose at most {SHIPPED:g} pp, without those that train:",
+        f"Among the files that are what their name says and lose at most {SHIPPED:g} pp (`tiny_lm`: {SHIPPED:g} % of "
+        "its bits), without those that train:",
         table(["model", "smallest", "fastest"], [_best(name, of_model) for name, of_model in entries.items()]),
         *_sources(),
     ]
@@ -110,11 +117,13 @@ def entry(
     if cell.unsupported is not None:
         return Entry(REFUSED, refusals.reason(cell.unsupported))
     note = _difference(variant, cell) if cell.broken_promise else ""
-    drop = None
-    if variant.control is not None and (reference := cells.get(variant.control)) is not None:
-        drop = model.metric.drop(_value(cell, "score"), _value(reference, "score"))
     size = _value(cell, "size") / _value(cells["float32"], "size")
-    return Entry(OTHERWISE if note else AS_NAMED, note, drop, size, times.get((name, model.name)))
+    made = Entry(OTHERWISE if note else AS_NAMED, note, size=size, time=times.get((name, model.name)))
+    if variant.control is None or (reference := cells.get(variant.control)) is None:
+        return made
+    score, unit = _value(reference, "score"), model.metric.unit
+    drop = model.metric.drop(_value(cell, "score"), score)
+    return replace(made, drop=drop, unit=unit, lost=drop if unit == PP else 100 * drop / score)
 
 
 def _value(cell: BaselineCell, measurement: str) -> float:
@@ -192,7 +201,11 @@ def _summary(entries: Mapping[str, Mapping[str, Entry]], names: Iterable[str]) -
     """Count a group's files, and give median and range of their figures."""
     inside = [of_model[name] for name in names for of_model in entries.values()]
     count = Counter(one.mark for one in inside)
-    figures = [[one.drop for one in inside], [one.size for one in inside], [one.time for one in inside]]
+    figures = [
+        [one.drop for one in inside if one.unit == PP],
+        [one.size for one in inside],
+        [one.time for one in inside],
+    ]
     told = [_range([value for value in values if value is not None]) for values in figures]
     return [str(count[AS_NAMED]), str(count[OTHERWISE]), str(count[REFUSED]), *told]
 
@@ -210,10 +223,14 @@ def _two(value: float) -> str:
 def shown(one: Entry, notes: Mapping[str, int]) -> str:
     """Format an entry: its mark, drop, size and time, and the number of its note."""
     mark = f"{one.mark} {notes[one.note]})" if one.note else one.mark
-    figures = [] if one.drop is None else [f"{one.drop:+.2f}".replace("-0.00", "+0.00")]
+    figures = [] if one.drop is None else [_signed(one.drop, 2 if one.unit == PP else 3)]
     if one.size is not None:
         figures += [_two(one.size), "–" if one.time is None else _two(one.time)]
     return " · ".join([mark, *figures])
+
+
+def _signed(value: float, digits: int) -> str:
+    return f"{round(value, digits) + 0.0:+.{digits}f}"  # + 0.0: no -0.00
 
 
 def _introduction(entries: Mapping[str, Mapping[str, Entry]]) -> Iterator[str]:
@@ -226,20 +243,22 @@ def _introduction(entries: Mapping[str, Mapping[str, Entry]]) -> Iterator[str]:
         f"{count[REFUSED]} cannot be made or do not run ({REFUSED}). All of it is built and measured again every "
         "night; what is refused is tried too, and the run in which it works says so."
     )
-    yield "By tool; drop, size and time are median and range:"
+    yield "By tool; drop (of models scored in percent), size and time are median and range:"
 
 
 def _legend(models: Mapping[str, ReferenceModel]) -> Iterator[str]:
     yield "A cell says `mark · drop · size · time`."
     others = "".join(
-        f", in `{name}` of {one.metric.name}" for name, one in models.items() if one.metric is not ACCURACY
+        f", in `{name}` {'' if one.metric.unit == PP else f'in {one.metric.unit} '}of {one.metric.name}"
+        for name, one in models.items()
+        if one.metric is not ACCURACY
     )
     yield "\n".join(
         [
             f"- Mark: {AS_NAMED} the operators and the dtypes of weights and activations are those of the name; "
             f"{OTHERWISE} they are not, see the note of that number; {REFUSED} the tools refuse it, see the note; "
             f"{UNKNOWN} nothing is accepted yet.",
-            f"- Drop: how much of the score on the test images is lost, in percentage points of {ACCURACY.name}"
+            f"- Drop: how much of the score on the test examples is lost, in percentage points of {ACCURACY.name}"
             f"{others}, against float32; for variants that train, against float32 trained for as long. Negative is "
             "better than float32.",
             "- Size of the file and time of a call on one thread, as a share of float32's: below 1 is smaller and "
@@ -247,7 +266,7 @@ def _legend(models: Mapping[str, ReferenceModel]) -> Iterator[str]:
         ]
     )
     yield (
-        "The models, all on Fashion-MNIST, are in `models/`. The parts of the names: "
+        "The models are in `models/`, `tiny_lm` on text and the others on Fashion-MNIST. The parts of the names: "
         "[Glossary](glossary.md#names-of-variants). What each variant does: [Variants](variants.md)."
     )
 
@@ -256,7 +275,7 @@ def _best(name: str, of_model: Mapping[str, Entry]) -> list[str]:
     shipped = {
         variant: one
         for variant, one in of_model.items()
-        if one.mark == AS_NAMED and one.drop is not None and one.drop <= SHIPPED and not VARIANTS[variant].trained
+        if one.mark == AS_NAMED and one.lost is not None and one.lost <= SHIPPED and not VARIANTS[variant].trained
     }
     smallest = min(shipped.items(), key=lambda pair: pair[1].size or 0, default=None)
     timed = {variant: one for variant, one in shipped.items() if one.time is not None}

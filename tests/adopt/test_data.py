@@ -403,6 +403,10 @@ class Repeated:
 REPEATED = Repeated()
 EMPTY = []
 NUMBER = 5
+
+def tensorflow_raises():
+    yield X, Y
+    raise RuntimeError("{{function_node __wrapped__IteratorGetNext_device_/x}} Expected 12 elements. [Op:Next] name: ")
 """
 
 
@@ -444,6 +448,7 @@ def test_python_code_for_several_inputs(code: Path, tmp_path: Path) -> None:
         ("loses_labels", "item 2 has x, item 1 had x, y"),
         ("raises", "raised ValueError at line 49 after 1 items: no such file"),
         ("exits", "raised SystemExit at line 52: 3"),
+        ("tensorflow_raises", "after 1 items: Expected 12 elements."),
         ("wrong", "item 1 has x of shape (7, 9); expected an example of shape (4,) or a batch of shape (n, 4)"),
         ("three", "item 1 has 3 parts, expected (x, y)"),
         ("text", "item 1: x holds text or objects (str); turn them into numbers first"),
@@ -458,6 +463,8 @@ def test_python_code_that_does_not_fit(code: Path, tmp_path: Path, name: str, wo
     told = refused(f"{code}:{name}", FOURS, tmp_path)
     assert words in told
     assert told.startswith(f"{code}:{name}: ")
+    assert "{{" not in told
+    assert "[Op" not in told
 
 
 def test_python_code_that_never_ends_stops_before_the_disk_is_full(

@@ -255,6 +255,19 @@ def test_a_score_of_ones_own_that_does_not_say_that_it_is_one_is_not_taken_for_a
     assert judged.metric.higher_is_better
 
 
+def test_boxes_of_another_unit_are_told_unless_another_scale_of_the_inputs_explains_them() -> None:
+    corners = RNG.uniform(0, 200, (N, 4, 2))
+    found = np.concatenate([corners, corners + 30, RNG.random((N, 4, 1)), RNG.integers(0, 3, (N, 4, 1))], axis=2)
+    labels = np.concatenate([found[..., :4], found[..., 5:]], axis=2)
+    small = labels / (200, 200, 200, 200, 1)
+    with pytest.raises(BadInput, match=r"y has the shape of boxes, and .* found corners up to 1\.\d+ in the labels"):
+        work_out({"": found}, small)
+    as_given, divided = found * (200, 200, 200, 200, 1, 1), found
+    probes = [Probe(X, {"": each}) for each in (as_given, divided)]
+    [judged] = task.work_out(probes, [Output("", "out", "")], {"": labels}, Asked(), "e.npz")
+    assert judged.metric.name == "mean_average_precision"
+
+
 def test_an_area_under_a_curve_needs_both_classes() -> None:
     with pytest.raises(BadInput, match="holds one class only; auc needs examples of both"):
         work_out({"": np.full((N, 1), 0.5)}, np.zeros(N, int), metric="auc")

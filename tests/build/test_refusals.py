@@ -75,6 +75,11 @@ CONV_1D = (
     "You can quantize this layer by passing a `tfmot.quantization.keras.QuantizeConfig` instance to the "
     "`quantize_annotate_layer` API."
 )
+INTEGER_INPUT = (
+    'tfmot quantize_model: Exception encountered when calling layer "quantize_layer" (type QuantizeLayer).\n\nin user '
+    "code:\n\n    TypeError: Input 'inputs' of 'FakeQuantWithMinMaxVars' Op has type int32 that does not match "
+    "expected type of float32."
+)
 NESTED = "tfmot quantize_model: Quantizing a keras Model inside another keras Model is not supported."
 NESTED_LAYER = (
     "tfmot quantize_apply: `to_annotate` can only be a `keras.layers.Layer` instance. You passed an instance of type: "
@@ -130,6 +135,10 @@ LIST = "AttributeError: 'list' object has no attribute 'reshape'"
         (NESTED_LAYER, "tfmot cannot quantize a model that is used as a layer of another one: "),
         (SUBCLASSED, "tfmot takes Sequential and functional models only: "),
         (LAMBDA, "tfmot rebuilds the model from its configuration, where Keras refuses Lambda layers: "),
+        (
+            INTEGER_INPUT,
+            "tfmot fakes the quantization of the model's input, which is int32 where it takes float32 alone: ",
+        ),
         (K_MEANS, "a layer has 8 weights, too few to cluster them to 16 values: "),
         (EMBEDDING, "the examples hold 127 where the embedding sequential_1/embedding_1 has 100 rows (0 to 99): "),
         (GATHER, "an example holds an index beyond the rows of the table, such as an embedding, "),

@@ -1,6 +1,8 @@
 """The data pack, the reference models, and the ways in which both can be wrong."""
 
 import dataclasses
+import runpy
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -47,12 +49,21 @@ def test_the_pack_is_cut_from_the_canonical_files() -> None:
     source = Path("/usr/share/datasets/fashion-mnist")
     if not source.is_dir():
         pytest.skip("needs Debian's dataset-fashion-mnist: apt-get install dataset-fashion-mnist")
-    [script] = list((MODELS / "data").glob("make_*.py"))
-    namespace: dict[str, object] = {"__name__": "made"}
-    exec(compile(script.read_text(), str(script), "exec"), namespace)
-    made = namespace["pack"](namespace["from_folder"](source))  # type: ignore[operator]
+    script = runpy.run_path(str(MODELS / "data" / "make_fashion_mnist.py"))
+    made = script["pack"](script["from_folder"](source))
     for name, array in read_npz(MODELS / "data" / "fashion_mnist.npz", "pack").items():
         assert np.array_equal(array, made[name])
+
+
+def test_the_text_is_as_its_package_prints_it() -> None:
+    if shutil.which("bible") is None:
+        pytest.skip("needs Debian's bible-kjv: apt-get install bible-kjv")
+    script = runpy.run_path(str(MODELS / "data" / "make_kjv_bytes.py"))
+    made = script["pack"](script["printed"]("bible", Path("/usr/lib")))
+    for name, array in read_npz(MODELS / "data" / "kjv_bytes.npz", "pack").items():
+        assert np.array_equal(array, made[name])
+    with pytest.raises(SystemExit, match="sha256 of the text is"):
+        script["pack"](b"In the beginning")
 
 
 def test_a_pack_with_a_wrong_hash_is_refused(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_intersection_over_union_and_f1_by_hand() -> None:
     assert by_name("f1").value(*three) == pytest.approx((1 + 2 / 3 + 2 / 3) / 3)
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(1, 5), st.sampled_from([1, 2, 300]))
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.sampled_from([1, 5, 40]), st.sampled_from([1, 3, 300]))
 def test_mean_iou_of_a_resample_is_that_of_its_maps(seed: int, n: int, positions: int, classes: int) -> None:
     random = np.random.default_rng(seed)
     found, other, real = (random.integers(0, classes, (n, positions)).astype(np.uint16) for _ in range(3))
@@ -215,9 +215,12 @@ def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 TRUTH = np.array([[[0, 0, 10, 10, 1], [20, 20, 40, 40, 2]], [[5, 5, 15, 25, 1], [0, 0, 0, 0, -1]]], np.float32)
 
 
-def detections(shift: float = 0.0) -> Any:
+WIDE = np.array([[[30, 0, 40, 8, 1], [60, 0, 90, 20, 2]], [[50, 2, 75, 9, 1], [0, 0, 0, 0, -1]]], np.float32)
+
+
+def detections(shift: float = 0.0, truth: Any = TRUTH) -> Any:
     return np.stack(
-        [np.concatenate([boxes_[:, :4] + shift, boxes_[:, 4:] * 0 + 0.9, boxes_[:, 4:]], axis=1) for boxes_ in TRUTH]
+        [np.concatenate([boxes_[:, :4] + shift, boxes_[:, 4:] * 0 + 0.9, boxes_[:, 4:]], axis=1) for boxes_ in truth]
     )
 
 
@@ -242,6 +245,14 @@ def test_average_precision_of_boxes() -> None:
         (detections(), TRUTH[..., :4], "takes labels of shape"),
         (detections(), TRUTH * (1, 1, 1, 1, 0) - (0, 0, 0, 0, 1), "every class is -1"),
         (detections(), TRUTH[..., [2, 3, 0, 1, 4]], "second corner is before the first: are they x, y, width, height"),
+        (detections(), TRUTH + np.array([0, 0, 0, 0, 0.5]), "found the class 1.5, which is no whole number"),
+        (
+            detections(),
+            TRUTH + np.array([0, 0, 0, 0, 6]),
+            "found the classes 5 to 8 in the labels, and 1 to 2 in the outputs, no",
+        ),
+        (detections(), TRUTH / (40, 40, 40, 40, 1), "corners up to 1 in the labels, and up to 40 in the outputs: give"),
+        (detections(truth=WIDE[..., [1, 0, 3, 2, 4]]), WIDE, "by 0.00, and by 1.00 with x and y exchanged"),
     ],
 )
 def test_boxes_of_another_form(outputs: Any, labels: Any, words: str) -> None:
@@ -349,6 +360,20 @@ def test_a_metric_whose_direction_is_not_that_of_its_losses(
     predictions, labels = np.arange(10.0)[:, None], np.array([0, 9, 2, 3, 9, 5, 6, 7, 8, 9])
     with pytest.raises(BadInput, match=words) if words else nullcontext():
         own.check_direction(metric, tmp_path / "mine.py", "score", predictions, labels)
+
+
+def test_the_order_of_the_examples_says_nothing_of_a_metrics_direction(tmp_path: Path) -> None:
+    """F1 is 0 on examples of the negative class alone, however many of them are right."""
+    body = (
+        "    right = (predictions[:, 0] > 0.5) == labels\n"
+        "    found = sum(right & (labels == 1))\n"
+        "    return 2 * found / max(1, found + sum(labels == 1) + sum(~right & (labels == 0))), 1.0 * ~right\n"
+    )
+    write(tmp_path, f"def score(predictions, labels):\n{body}score.higher_is_better = True\n")
+    metric = metric_from_file(tmp_path / "model.py", "mine.py", "score")
+    labels = np.repeat([0, 1], 100)
+    predictions = np.where(np.random.default_rng(0).random(200) < 0.1, 1 - labels, labels).astype(np.float32)[:, None]
+    own.check_direction(metric, tmp_path / "mine.py", "score", predictions, labels)
 
 
 @pytest.mark.parametrize(

@@ -81,11 +81,12 @@ BAD = variant("aeq_bad", 4.0, 0.5, 0.12, 0.5)
 # ------------------------------------------------------------ sentences
 
 
-def test_examples_are_not_called_too_few_for_any_variant_beside_one_that_is_within() -> None:
+def test_examples_are_called_too_few_for_any_variant_only_where_that_keeps_one_from_being_within() -> None:
     small = [output(too_few=True, least_examples=2325)]
     said = "2,000 examples are too few to show that any variant stays within a drop of 0.50 pp"
     assert said in words.screen(advice([OPEN], small))
     assert said not in words.screen(advice([OPEN, variant("better", -0.9, 1.2, 1.0, 1.0)], small))
+    assert said not in words.screen(advice([BAD], small))
 
 
 def test_the_last_line_says_what_to_ship_why_how_sure_and_on_which_machine() -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import command_server
@@ -54,7 +55,7 @@ def test_one_that_does_not_end_is_killed(tmp_path: Path) -> None:
     models.mkdir()
     (models / "m.py").write_text("import time\ntime.sleep(60)\n")
     with pytest.raises(subprocess.TimeoutExpired) as caught:
-        command_server.run(["models", "--model-dir", str(models)], tmp_path, surroundings(), 2)
+        command_server.run(["models", "--model-dir", str(models)], tmp_path, surroundings(), 5)
     assert 'm.py", line 2' in caught.value.__notes__[1]  # where it hung
 
 
@@ -68,7 +69,10 @@ def test_what_hangs_for_being_forked_is_done_by_a_fresh_one(monkeypatch: pytest.
 
 def test_no_process_is_forked_while_another_thread_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The forked one would wait forever for a thread that it does not have."""
-    (tmp_path / "slowly_imported.py").write_text("import time\ntime.sleep(1)\n")
+    (tmp_path / "slowly_imported.py").write_text("import release\nrelease.event.wait(60)\n")
+    release = types.ModuleType("release")
+    release.event = threading.Event()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "release", release)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(forked_workers.os, "listdir", lambda _: [])  # pytest may have threads of libraries
     assert not forked_workers._is_busy()
@@ -77,6 +81,7 @@ def test_no_process_is_forked_while_another_thread_imports(tmp_path: Path, monke
     while "slowly_imported" not in sys.modules:
         time.sleep(0.01)
     assert forked_workers._is_busy()
+    release.event.set()
     thread.join()
     assert not forked_workers._is_busy()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from conftest import ROOT, accepted, baseline_cell
 from quantbench.records import BaselineCell
-from quantbench.reference.metrics import ACCURACY
+from quantbench.reference.metrics import ACCURACY, by_name
 from quantbench.variants import of_every_model
 from studies import docs_taxonomy as taxonomy
 from studies.docs_taxonomy import Entry
@@ -45,6 +45,16 @@ def test_an_entry_says_what_is_accepted() -> None:
     assert refused.note.startswith("tfmot cannot quantize the layer lstm (LSTM)"), "in the words of today's reports"
     assert taxonomy.shown(refused, {refused.note: 1}) == "∅ 1)"
     assert taxonomy.shown(taxonomy.entry(MODEL, "aeq_dynamic_wi8_afp32", CELLS, times), {}) == "?"
+
+
+def test_a_drop_in_bits_has_its_own_unit_and_counts_as_a_share_of_the_score() -> None:
+    model: Any = SimpleNamespace(name="lm", metric=by_name("bits_per_token"))
+    cells = {"float32": cell(2.0, 1000), "ptq_float16": cell(2.004, 500)}
+    found = taxonomy.entry(model, "ptq_float16", cells, {})
+    assert (found.unit, taxonomy.shown(found, {})) == ("bits", "✓ · +0.004 · 0.50 · –")
+    assert found.lost is not None
+    assert abs(found.lost - 0.2) < 1e-9, "percent of the reference's bits"
+    assert taxonomy._summary({"lm": {"ptq_float16": found}}, ["ptq_float16"])[3] == "–", "no pp to take the median of"
 
 
 def test_times_are_read_from_the_first_table_and_a_later_report_adds_to_them(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Operators of two files are matched by their place in the graph: a new name, or a cast in between, is no change."""
 
+import numpy as np
 import pytest
-from made_up_graphs import layers, loop
+from made_up_graphs import Made, layers, loop
 from quantbench.records import Change, FileChanges
 from quantbench.report.file_changes import section, told
 from quantbench.tflite import changes, graph, matching
@@ -16,6 +17,45 @@ def match(old: bytes, new: bytes) -> matching.Matching:
 
 def kinds(found: list[Change]) -> list[tuple[str, str]]:
     return sorted({(one.what, one.old or one.new) for one in found})
+
+
+def dense(several: bool, ends: int = 2) -> bytes:
+    """A dense layer between activations: one operator, or an unpacked product, a scale and a sum."""
+    made = Made()
+    last = first = made.tensor("x", (1, 4))
+
+    def step(kind: str, *more: int) -> None:
+        nonlocal last
+        after = made.tensor(f"{kind}{len(made.main.tensors)}", (1, 4))
+        made.operator(kind, (last, *more), (after,))
+        last = after
+
+    for _ in range(ends):
+        step("TANH")
+    kernel = made.constant("kernel", np.ones((4, 4), np.int8 if several else np.float32))
+    if several:
+        unpacked = made.tensor("unpacked", (4, 4))
+        made.operator("CAST", (kernel,), (unpacked,))
+        step("BATCH_MATMUL", unpacked)
+        step("MUL", made.constant("scale", np.ones((1,), np.float32)))
+        step("ADD", made.constant("bias", np.ones((4,), np.float32)))
+    else:
+        step("FULLY_CONNECTED", kernel)
+    for _ in range(ends):
+        step("TANH")
+    return made.file((first,), (last,))
+
+
+def test_a_layer_that_one_model_computes_in_several_operators_is_one_step() -> None:
+    found = match(dense(several=False), dense(several=True))
+    assert found.pairs == ((0, 0), (1, 1), (2, 5), (3, 6), (4, 7))  # the sum has the dense layer's output
+    assert (found.only_first, found.only_second) == ((), (3, 4))  # and the cast of constants is no step
+    assert found.share == 1.0
+
+
+def test_what_lies_between_few_partners_is_not_taken_for_one_step() -> None:
+    found = match(dense(several=False, ends=0), dense(several=True, ends=0))
+    assert (found.pairs, found.share) == ((), 0.0)
 
 
 def test_other_names_alone_are_no_change() -> None:

@@ -6,6 +6,7 @@ Started by :mod:`quantbench.adopt.python_source`, which describes what the code 
 import importlib.util
 import math
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,6 +21,8 @@ from quantbench.core.worker import Job, worker_main
 from quantbench.errors import BadInput
 from quantbench.reference.npy_folder import Writer
 
+# What TensorFlow puts around a message: the place in its own graph, and the operation.
+_OF_TENSORFLOW = re.compile(r"\{\{function_node .*?\}\}|\[Op:\S*\].*")
 _INFINITE = -1  # tf.data's cardinality of what is repeated for ever
 
 
@@ -52,7 +55,7 @@ def _in_words(shown: str, file: str, error: BaseException | None, taken: int) ->
     lines = [at.lineno for at in traceback.extract_tb(error.__traceback__) if at.filename == file] if error else []
     where = f" at line {lines[-1]}" if lines else ""
     after = f" after {taken} items" if taken else ""
-    words = " ".join(str(error).split())[:200]
+    words = _OF_TENSORFLOW.sub("", " ".join(str(error).split())).strip()[:200]
     return f"{shown}: raised {type(error).__name__}{where}{after}: {words}"
 
 

@@ -244,7 +244,9 @@ class Seen:
             return self._of_single()
         if self.y.size == len(self.y):
             return self._of_numbers()
-        if self.out.ndim == 3 and self.y.ndim == 3 and not boxes.check(self.out, self.y):
+        if self.out.ndim == self.y.ndim == 3 and (self.out.shape[2], self.y.shape[2]) == (boxes.DETECTION, boxes.TRUTH):
+            if why := self._why_no_boxes():
+                raise self.bad(f"has the shape of boxes, and mean_average_precision {why}")
             return [self._by_metric("mean_average_precision", "as given")]
         if self._at_positions():
             self._check_within(self.out.shape[-1])
@@ -465,7 +467,7 @@ class Seen:
         if metric.takes == "flags":
             return "flags"
         if metric.takes == "boxes":
-            return self._checked(metric, boxes.check(self.out, self.y))
+            return self._checked(metric, self._why_no_boxes())
         if metric.takes == "tokens":
             return self._checked(metric, sequences.check_tokens(self.out, self.y))
         if self.y.size != len(self.y) * width:
@@ -489,6 +491,11 @@ class Seen:
             f"--metric: {metric.name} takes a class for each position of the outputs; outputs have shape "
             f"{self.out.shape[1:]}, {self.array} has {self.y.shape[1:]}"
         )
+
+    def _why_no_boxes(self) -> str:
+        """Say why outputs and labels are no boxes of one form on any scale of the inputs; empty where they are."""
+        found = [boxes.check(out, self.y) for out in self.outputs]
+        return found[0] if all(found) else ""
 
     def _checked(self, metric: Metric, why: str) -> Form:
         if why:

@@ -139,6 +139,11 @@ RULES = [
         "quantize after training",
     ),
     _rule(
+        r"'FakeQuant\w+' Op has type (?P<type>\w+) that does not match expected type of float32",
+        "tfmot fakes the quantization of the model's input, which is {type} where it takes float32 alone: quantize the "
+        "dense layers alone, or after training",
+    ),
+    _rule(
         r"Expected num_to_sample <= points\.rows\(\)\. (?P<clusters>\d+) vs (?P<weights>\d+)",
         "a layer has {weights} weights, too few to cluster them to {clusters} values: choose a variant without "
         "clustering",

@@ -95,7 +95,9 @@ class RunOptions:
     )
     shard_durations: str = _option("", "run folder, or its report.json, with the durations of its cells; for --shard")
     update_baselines: str = _option(
-        "", "accept this run's values as baselines, with this reason; the exit status stays that of the judgements"
+        "",
+        "accept this run's values as baselines, with this reason; each cell is timed four times as long for it; the "
+        "exit status stays that of the judgements",
     )
     allow_dirty: bool = _option(False, "let --update-baselines accept code with local changes that are in no commit")
     targets: Mapping[str, Target] = field(default_factory=dict, repr=False, compare=False)

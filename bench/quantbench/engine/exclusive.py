@@ -178,13 +178,15 @@ class Alone:
 
         found, unclear = typical()
         unclear = unclear or (threads == 1 and gate.suspicious_beside(measured, name, known))
-        recording = timing.recording and threads == 1
-        while (unclear or recording) and len(stages) < len(gate.STAGES):
-            why = why_further(len(stages), "baseline") if unclear else "timing on, for the baseline that it becomes"
-            self._progress.say(f"{cell.id}: {why}")
+        while unclear and len(stages) < len(gate.STAGES):
+            self._progress.say(f"{cell.id}: {why_further(len(stages), 'baseline')}")
             times = gate.next_stage(len(stages))
             stages.append(timing.once(cell.id, cell.model, artifact, control, threads, times))
             found, unclear = typical()
+        if timing.recording and threads == 1 and len(stages) < len(gate.STAGES):
+            self._progress.say(f"{cell.id}: timing on, for the baseline that it becomes")
+            times = sum(map(gate.next_stage, range(len(stages), len(gate.STAGES))))
+            timing.once(cell.id, cell.model, artifact, control, threads, times)  # which judges nothing
         judged = [found]
         if threads == 1:
             judged = gate.slower_than_yardstick(judged, measured, gate.after_the_first(stages), known)

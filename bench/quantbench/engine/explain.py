@@ -133,6 +133,11 @@ def attributed(subject: Subject, model: ReferenceModel, seconds: float = LIMIT_S
 def check_reference(subject: Subject) -> None:
     """Raise BadInput where there is nothing to compare an artifact with."""
     if subject.control is None and subject.accepted is None:
+        if subject.name.endswith(f"/{FLOAT_CONTROL}"):
+            raise BadInput(
+                f"{subject.name}: it is what other cells are compared with, and no other accepted artifact is at hand; "
+                "give an earlier artifact with --against FILE.tflite"
+            )
         raise BadInput(
             f"{subject.name}: neither a float model with the same weights nor another accepted artifact is at hand "
             "(what is trained has weights of its own); give an earlier artifact with --against FILE.tflite"

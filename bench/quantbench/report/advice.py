@@ -269,13 +269,15 @@ def undecided(advice: Advice) -> str:
 
 
 def too_few(advice: Advice) -> str:
-    """Say once where a set is too small for any variant; empty where it is not, or one is within all the same.
+    """Say once where a set is too small for any variant; empty where it is not, or where that does not matter.
 
-    What answers better than float32 can be within where what answers as float32 does is undecided.
+    What answers better than float32 can be within where what answers as float32 does is undecided; and where all are
+    beyond, more examples would change nothing.
     """
     others = [one for one in advice.variants if one.variant != FLOAT_CONTROL]
     for place, judged in enumerate(advice.judged):
-        if judged.too_few and all(one.outputs[place].verdict != "within" for one in others):
+        verdicts = {one.outputs[place].verdict for one in others}
+        if judged.too_few and "undecided" in verdicts and "within" not in verdicts:
             least = judged.least_examples
             many = "no number of examples would" if least is None else f"about {least:,} would at the least"
             allowed = f"{number(judged.limit, judged.limit, judged.unit)} {judged.unit}"

@@ -142,7 +142,7 @@ def cause(found: Attribution) -> str:
     if found.matched < ONE_MODEL:
         return (
             f"Cause: not found: only {_percent(found.matched)} of the operators have a partner"
-            f"{_how_far(found)}; are these two artifacts of one model?"
+            f"{_how_far(found)}; the two take the model's steps in other operators, or are of different models."
         )
     if found.output_error < _NEGLIGIBLE:
         return f"Cause: none to look for: the outputs differ by rounding alone (RMS over {found.examples} examples)."
@@ -190,19 +190,18 @@ def _bare(value: float, found: Attribution) -> str:
 
 def _no_cause(found: Attribution, best: Suspect | None) -> str:
     """Say that nothing that was tried explains the error, and what could not be tried."""
-    tried = (
-        "no operator could be repaired alone"
-        if best is None
-        else (
-            f"no single operator explains a tenth: {place(best)} explains most, {_percent(best.recovered)} of the "
-            "outputs' squared error"
-        )
-    )
+    if best is None:
+        tried = "no operator could be repaired alone"
+    elif round(100 * best.recovered) <= 0:
+        tried = "no repair of a single operator takes anything of the outputs' error away"
+    else:
+        most = f"{place(best)} explains most, {_percent(best.recovered)} of the outputs' squared error"
+        tried = f"no single operator explains a tenth: {most}"
     worst = next(iter(found.untried), None)
     if worst is not None and worst.error > max((one.own or 0.0 for one in found.operators), default=0.0):
         return (
             f"Cause: not proved: {tried}; {place(worst)} (operator {worst.position}) cannot be repaired alone, and its "
-            f"output is {100 * worst.error:.0f} % off."
+            f"output is {100 * worst.error:.2g} % off."
         )
     own = sorted((one.own for one in found.operators if one.own is not None), reverse=True)
     similar = sum(one >= own[0] / 2 for one in own) if own else 0

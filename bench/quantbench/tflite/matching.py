@@ -12,6 +12,7 @@ Source: Needleman and Wunsch 1970 (global alignment), here for the largest sum o
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from quantbench.tflite.graph import CASTS, Graph, Operator, Tensor
 
@@ -21,6 +22,7 @@ _SAME_KIND, _SAME_SHAPE, _SAME_SIZE, _SAME_WEIGHTS, _NAMES = 3.0, 2.0, 1.0, 2.0,
 _LEAST = 4.0
 # Operators of long models are compared within this distance from the diagonal, so that time grows with their number.
 _BAND, _WIDEST = 64, 512
+_ALIKE = 0.5  # share of operators with partners from which on what lies between two pairs is the same step
 _ENOUGH = 0.5  # share of common words in names that pairs operators whose order differs
 
 
@@ -31,6 +33,7 @@ class Matching:
     Attributes:
         pairs: (first, second), in the order of the first.
         only_first, only_second: operators without a partner; casts are never listed.
+        parts: how many of these are parts of a step that one graph takes in one operator and the other in several.
         casts: pairs of casts whose outputs are read in the same place.
         casts_first, casts_second: casts without a partner.
     """
@@ -41,12 +44,13 @@ class Matching:
     casts: tuple[tuple[int, int], ...] = ()
     casts_first: tuple[int, ...] = ()
     casts_second: tuple[int, ...] = ()
+    parts: int = 0
 
     @property
     def share(self) -> float:
-        """Return the share of all operators, casts left out, that have a partner; 1 for two empty graphs."""
+        """Return the share of all operators, casts left out, that have a partner or are parts of one; else 1."""
         matched, alone = 2 * len(self.pairs), len(self.only_first) + len(self.only_second)
-        return matched / (matched + alone) if matched + alone else 1.0
+        return (matched + self.parts) / (matched + alone) if matched + alone else 1.0
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ def match(first: Graph, second: Graph) -> Matching:
     """Pair the operators of two graphs that do the same step of the model."""
     ours, theirs = _computing(first), _computing(second)
     traits = [_traits(first.operators[place]) for place in ours], [_traits(second.operators[place]) for place in theirs]
-    found = aligned(*traits)
+    found, parts = _with_steps(aligned(*traits), *traits)
     left, right = {i for i, _ in found}, {j for _, j in found}
     pairs = [(ours[i], theirs[j]) for i, j in found]
     casts = _casts(first, second, pairs)
@@ -82,7 +86,32 @@ def match(first: Graph, second: Graph) -> Matching:
         casts,
         _without(first, [place for place, _ in casts]),
         _without(second, [place for _, place in casts]),
+        parts,
     )
+
+
+def _with_steps(
+    found: Sequence[tuple[int, int]], ours: Sequence[Traits], theirs: Sequence[Traits]
+) -> tuple[list[tuple[int, int]], int]:
+    """Take one operator and several for the same step where they lie between the same two pairs of alike graphs.
+
+    A dense layer may be a product, a scale and a sum elsewhere, and an LSTM a loop.
+
+    Returns:
+        The pairs, with that of the last operators of a step where they write as much; and how many other operators are
+        parts of a step.
+    """
+    if 2 * len(found) < _ALIKE * (len(ours) + len(theirs)):
+        return list(found), 0
+    edges = [(-1, -1), *found, (len(ours), len(theirs))]
+    added, parts = [], 0
+    for (left, right), (until, end) in pairwise(edges):
+        alone = until - left - 1, end - right - 1
+        if min(alone) == 1:
+            same = ours[until - 1].size == theirs[end - 1].size
+            added += [(until - 1, end - 1)] if same else []
+            parts += sum(alone) - 2 * same
+    return sorted([*found, *added]), parts
 
 
 def _without(graph: Graph, paired: Sequence[int]) -> tuple[int, ...]:
@@ -107,7 +136,16 @@ def _casts(first: Graph, second: Graph, pairs: Sequence[tuple[int, int]]) -> tup
 
 
 def _computing(graph: Graph) -> list[int]:
-    return [place for place, operator in enumerate(graph.operators) if operator.name not in CASTS]
+    """List the operators that are steps of the model: no casts, and nothing that only unpacks constants."""
+    constant: set[int] = set()
+    found = []
+    for place, operator in enumerate(graph.operators):
+        read = [one for one in operator.inputs if one is not None]
+        if read and all(one.data is not None or id(one) in constant for one in read):
+            constant.update(id(one) for one in operator.outputs)
+        elif operator.name not in CASTS:
+            found.append(place)
+    return found
 
 
 def _traits(operator: Operator) -> Traits:

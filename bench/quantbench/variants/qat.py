@@ -27,7 +27,7 @@ def attempt(what: str, make: Callable[[], Any]) -> Any:
     """Call ``make``; raise Unsupported with tfmot's message where it refuses."""
     try:
         return make()
-    except (RuntimeError, ValueError) as error:  # what tfmot raises for unsupported layers
+    except (RuntimeError, TypeError, ValueError) as error:  # what tfmot raises for unsupported layers and inputs
         raise Unsupported(f"tfmot {what}: {error}") from error
 
 

@@ -37,6 +37,7 @@ from quantbench.variants.tuned import ENDING
 
 _TICK_SECONDS = 0.2
 _GONE_SECONDS = 10
+_TELLING_SECONDS = 2.0
 _START_SECONDS = 180.0  # a worker takes a second or two until its first cell; half a minute on a machine that swaps
 # TensorFlow keeps memory of every model it trained: 7 GB after seventy of them. A fresh worker costs 5 s.
 _MOST_RESIDENT = 1.2 * 2**30
@@ -160,7 +161,7 @@ class WorkerSlot:
         """Return whether the worker hangs before its cell, or died before pebble had noted which cell it was for."""
         if self._pool is None or self._pool.active:
             return not running.running() and time.monotonic() - asked > _START_SECONDS
-        wait([running], timeout=_TICK_SECONDS)  # else pebble is about to say how it died
+        wait([running], timeout=_TELLING_SECONDS)  # else pebble is about to say how it died
         return not running.done()
 
     def _result(self, running: "Future[Outcome]", task: Task, timeout: float) -> Outcome:

@@ -23,6 +23,11 @@ FORM = (
 )
 LABELS = "labels of shape (n, boxes, 5) with x1, y1, x2, y2, class, filled up with class -1"
 
+# Where labels and the float model's own detections are told to be of other forms: 0..1 against pixels of even a small
+# picture is more than this many times, and what overlaps by so much more is no chance.
+_OTHER_UNIT, _BULK = 8.0, 0.95
+_CLEARLY = 0.3
+
 
 def _detections(outputs: Inputs, _inputs: Inputs) -> Array:
     """Store detections as rows, shape (n, boxes * 6)."""
@@ -48,7 +53,49 @@ def check(outputs: Array, labels: Array) -> str:
         return "takes labels with at least one box; every class is -1"
     if (real[:, 2:4] < real[:, 0:2]).any():
         return f"takes {LABELS}; found boxes whose second corner is before the first: are they x, y, width, height?"
+    if len(odd := real[real[:, 4] != np.round(real[:, 4]), 4]):
+        return f"takes {LABELS}; found the class {odd[0]:.4g}, which is no whole number"
+    return _unlike(_detections(outputs, {}), labels[: len(outputs)])
+
+
+def _unlike(predictions: Array, labels: Array) -> str:
+    """Say where labels cannot be of the objects that a float model finds in the same examples."""
+    rows = predictions.reshape(len(predictions), -1, DETECTION)
+    found, real = rows[(rows[..., 4] > 0) & (rows[..., 5] >= 0)], labels[labels[..., 4] >= 0]
+    if not len(found) or not len(real):
+        return ""
+    answered, given = np.unique(np.round(found[:, 5])), np.unique(real[:, 4])
+    if not np.isin(given, answered).any():
+        return (
+            f"found the classes {given[0]:.0f} to {given[-1]:.0f} in the labels, and {answered[0]:.0f} to "
+            f"{answered[-1]:.0f} in the outputs, none of them alike: number both in the same way"
+        )
+    largest = [float(np.quantile(np.abs(corners[:, :4]), _BULK)) for corners in (real, found)]
+    if max(largest) > _OTHER_UNIT * min(largest):
+        return (
+            f"found corners up to {largest[0]:.4g} in the labels, and up to {largest[1]:.4g} in the outputs: give both "
+            "in the same unit"
+        )
+    overlaps = [_overlap(rows, each) for each in (labels, labels[..., [1, 0, 3, 2, 4]])]
+    if overlaps[1] > overlaps[0] + _CLEARLY:
+        return (
+            f"found boxes that overlap those of the outputs by {overlaps[0]:.2f}, and by {overlaps[1]:.2f} with x and "
+            "y exchanged: give both in the same order"
+        )
     return ""
+
+
+def _overlap(rows: Array, labels: Array) -> float:
+    """Return the mean over labelled boxes of the best IoU with a detection in the same example."""
+    best = []
+    for detections, boxes in zip(rows, labels, strict=True):
+        real, found = boxes[boxes[:, 4] >= 0, None, :4], detections[None, detections[:, 4] > 0, :4]
+        if real.size and found.size:
+            sides = np.minimum(real[..., 2:], found[..., 2:]) - np.maximum(real[..., :2], found[..., :2])
+            shared = np.prod(np.maximum(sides, 0), axis=2)
+            areas = [np.prod(np.maximum(each[..., 2:] - each[..., :2], 0), axis=2) for each in (real, found)]
+            best += (shared / np.maximum(areas[0] + areas[1] - shared, 1e-12)).max(axis=1).tolist()
+    return float(np.mean(best)) if best else 0.0
 
 
 def average_precision(predictions: Array, labels: Array) -> float:

@@ -8,7 +8,6 @@ from quantbench.reference.metrics.metric import Metric, Predict, first_output
 
 TOP_K_BASE = 2**12  # larger class indices would not fit, five to an integer
 TOP_K_MOST = 5
-_MOST_COUNTS = 10**7  # 80 MB
 
 
 def _argmax(outputs: Inputs, _inputs: Inputs) -> Array:
@@ -121,8 +120,9 @@ def _overlaps(predictions: Array, labels: Array) -> Array:
 
 
 def _overlaps_of_each(predictions: Array, labels: Array) -> Array | None:
+    """Count the overlaps, where they are fewer than the positions; None where a resample reads these faster."""
     classes = int(max(predictions.max(initial=0), labels.max(initial=0))) + 1
-    return _overlaps(predictions, labels) if len(labels) * classes <= _MOST_COUNTS else None
+    return _overlaps(predictions, labels) if 2 * classes * len(labels) <= predictions.size else None
 
 
 def _iou_of(overlaps: Array) -> float:

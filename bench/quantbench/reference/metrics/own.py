@@ -28,6 +28,8 @@ from quantbench.core.arrays import Array, Inputs
 from quantbench.errors import BadInput
 from quantbench.reference.metrics.metric import Metric, first_output
 
+_PARTS, _PART_EXAMPLES = 20, 500
+_OPPOSED = 0.8  # a correlation: a metric that is no mean of its losses follows them less closely
 PROTOCOL = "NAME(predictions, labels) returns (value, losses): a finite number, and a loss for each example"
 
 
@@ -143,27 +145,29 @@ def check_travels(kept: Path, original: Path) -> None:
 
 
 def check_direction(metric: Metric, path: Path, name: str, predictions: Array, labels: Array) -> None:
-    """Compare the metric's value on the half of the examples with the smaller losses with that on the other half.
+    """Compare the metric's value with the mean loss on random parts of the examples.
 
     Raises:
         BadInput: it is better where the losses are larger, so that a drop would count as a gain.
     """
     losses = metric.losses(predictions, labels) if metric.losses is not None else np.zeros(0)
-    order = np.argsort(losses, kind="stable")
-    halves = order[: len(order) // 2], order[len(order) // 2 :]
-    if len(order) < 2 or losses[halves[0]].mean() == losses[halves[1]].mean():
-        return
+    random, of_each = np.random.default_rng(0), min(len(losses) // 2, _PART_EXAMPLES)
+    chosen = [random.choice(len(losses), of_each, replace=False) for _ in range(_PARTS if of_each else 0)]
     try:
-        small, large = (metric.value(predictions[half], labels[half]) for half in halves)
+        values = np.array([metric.value(predictions[part], labels[part]) for part in chosen])
     except BadInput:  # as an area under a curve, which needs examples of both kinds
         return
-    if small != large and (small > large) != metric.higher_is_better:
+    means = np.array([float(np.mean(losses[part])) for part in chosen])
+    if not chosen or not np.isfinite([values, means]).all() or np.ptp(values) == 0 or np.ptp(means) == 0:
+        return
+    together = float(np.corrcoef(values, means)[0, 1])
+    if (together > _OPPOSED) if metric.higher_is_better else (together < -_OPPOSED):
         said = "has higher_is_better = True" if metric.higher_is_better else "does not set higher_is_better"
         change = "take that out" if metric.higher_is_better else f"set {name}.higher_is_better = True"
         raise BadInput(
-            f"--metric: {path}: {name} {said}, and its value is {'higher' if small > large else 'lower'} where its "
-            f"losses are smaller ({small:.4g} on the half of the examples with the smaller losses, {large:.4g} on the "
-            f"other): {change}, or return losses that are larger where the value is worse"
+            f"--metric: {path}: {name} {said}, and its value is {'higher' if together < 0 else 'lower'} where its "
+            f"losses are smaller (correlation {together:+.2f} over {_PARTS} random parts of the examples): {change}, "
+            "or return losses that are larger where the value is worse"
         )
 
 
