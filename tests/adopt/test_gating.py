@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, Done, Quantbench, made_once, run_quantbench, run_script, update_of
+from conftest import ROOT, Done, Quantbench, accepted, made_once, run_quantbench, run_script, update_of
 from quantbench.adopt import declaration, gating, updating
-from quantbench.adopt.before_and_now import compared
+from quantbench.adopt.before_and_now import compared, of_compiled
 from quantbench.adopt.gating import Folders
 from quantbench.adopt.understand import Given
 from quantbench.adopt.updating import Asked, update_for_good
@@ -20,9 +20,10 @@ from quantbench.baselines import retrained
 from quantbench.baselines.update import Proposal
 from quantbench.core.arrays import Array
 from quantbench.errors import BadInput
-from quantbench.records import BaselineFile, Cell, Failure, First, Measurement, Xfail
+from quantbench.records import BaselineCell, BaselineFile, Cell, Failure, First, Measurement, Xfail
 from quantbench.reference.datasets import file_sha256
-from quantbench.reference.model import ReferenceModel, load_models
+from quantbench.reference.metrics import ACCURACY
+from quantbench.reference.model import load_models
 from quantbench.variants import of_every_model
 
 GATE = ("float32", "ptq_float16", "ptq_static_wi8_ai8")
@@ -267,7 +268,7 @@ def test_logits_are_imported_where_the_new_model_needs_them() -> None:
     assert declaration.updated(old, new, Path("m.py")).startswith("from quantbench import Floor, logits_loss\n")
 
 
-def _like(model: ReferenceModel, labels: Array) -> Any:
+def _like(model: Any, labels: Array) -> Any:
     """A model of this metric, with made-up labels."""
     pack = SimpleNamespace(test=SimpleNamespace(y=labels))
     return SimpleNamespace(metric=model.metric, heads=(), smallest_drop=model.smallest_drop, pack=lambda: pack)
@@ -294,6 +295,32 @@ def test_rows_are_paired_where_both_have_answers(mine: Path) -> None:
     assert rows["b"].why == "not gated before"
     assert not rows["b"].worse
     assert rows["c"].worse  # it worked before
+
+
+def test_an_update_judges_what_is_known_of_a_compiled_file() -> None:
+    def of(**figures: float) -> Any:
+        values = {name: Measurement(value=value, unit="1", n=1) for name, value in figures.items()}
+        cell = Cell.model_construct(
+            id="mine/built_npu", model="mine", variant="built_npu", measurements=values, failure=None
+        )
+        return SimpleNamespace(cells=[cell], run="r")
+
+    known = {"size": accepted(10), "left_operators": accepted(0), "npu_cycles": accepted(100)}
+    cells = {"built_npu": BaselineCell(measurements=known)}
+    baseline: Any = SimpleNamespace(file=SimpleNamespace(cells=cells))
+
+    def verdicts(**figures: float) -> list[str]:
+        return [one.verdict for one in of_compiled(of(size=10, **figures), baseline)["built_npu"]]
+
+    assert verdicts(left_operators=0, npu_cycles=100) == ["pass", "pass"]
+    assert verdicts(left_operators=20, npu_cycles=200) == ["regressed", "regressed"]
+    assert verdicts(left_operators=0) == ["pass", "error"]  # without its report
+    assert verdicts(left_operators=0, npu_cycles=90, left_macs=3) == ["pass", "improved"]
+    labels = np.arange(10) % 4
+    model = _like(SimpleNamespace(metric=ACCURACY, smallest_drop=None), labels)
+    for sizes, why in (({"built_npu": 10.0}, "it is compiled, so it has no score"), ({}, "not gated before")):
+        [row] = compared(of(size=10, left_operators=0), model, {}, {}, sizes)
+        assert (row.why, row.worse) == (why, False)
 
 
 def test_a_drop_within_chance_is_not_worse(mine: Path) -> None:

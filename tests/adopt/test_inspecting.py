@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,7 +80,7 @@ def test_a_file_that_vela_compiled_and_its_summary() -> None:
         ("a,b\n1,2\n", "expected the columns sram_memory_used and cycles_total, found a, b, ..."),
         ("", "found no line"),
         (
-            "sram_memory_used,cycles_total\n4,many\n",
+            "network,sram_memory_used,cycles_total\ntiny,4,many\n",
             "column cycles_total: expected a number of at least 0, found 'many'",
         ),
         ("network,sram_memory_used,cycles_total\none,4,5\ntwo,4,5\n", "has 2 networks, and none or several are called"),
@@ -87,6 +88,9 @@ def test_a_file_that_vela_compiled_and_its_summary() -> None:
             "network,sram_memory_used,cycles_total\nother,4,5\n",
             "is of the network other, and the file is called tiny_vela",
         ),
+        ("network,sram_memory_used,cycles_total\nt,4,5\n", "where it was renamed, call it t_vela.tflite again"),
+        ("network,sram_memory_used,cycles_total\n,4,5\n", "names no network in its column network"),
+        ("network,sram_memory_used,cycles_total\nt,4,5\ntiny_vela_2,4,5\n", "none or several are called"),
     ],
 )
 def test_what_is_no_summary_of_vela(tmp_path: Path, text: str, words: str) -> None:
@@ -124,6 +128,10 @@ def test_a_file_of_another_model_is_refused(tmp_path: Path) -> None:
 def test_a_compiled_file_of_another_model_is_refused_by_its_shapes(tmp_path: Path) -> None:
     one = inspect(of(tmp_path, custom(b"ethos-u")))
     check_shapes(one, {"x": ((1, 4), np.dtype("float32"))}, {"": (4,)}, "m.keras")
+    free: Any = (1, None)
+    check_shapes(one, {"x": (free, np.dtype("float32"))}, {"": (-1, 2)}, "m.keras")
+    with pytest.raises(BadInput, match=r"its outputs have shape 4, and those of m\.keras -1×3"):
+        check_shapes(one, {"x": (free, np.dtype("float32"))}, {"": (-1, 3)}, "m.keras")
     with pytest.raises(BadInput, match=r"its inputs have shape 4, and those of m\.keras 64: expected the same"):
         check_shapes(one, ONE_IN, {"": (4,)}, "m.keras")
     with pytest.raises(BadInput, match=r"its outputs have shape 4, and those of m\.keras 16"):

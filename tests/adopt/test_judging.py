@@ -14,7 +14,7 @@ from quantbench.adopt.inspecting import inspect
 from quantbench.adopt.understand import Given
 from quantbench.build.fingerprint import source_fingerprint
 from quantbench.errors import BadInput
-from quantbench.records import BaselineCell, FileVerdicts, Machine, read_artifacts
+from quantbench.records import BaselineCell, BuiltArtifact, FileVerdicts, Machine, read_artifacts
 from quantbench.report import built as words
 from quantbench.variants import VARIANTS, built, offered, variant_of
 
@@ -167,6 +167,15 @@ def test_a_file_is_read_anew_and_a_missing_one_is_the_error_of_its_cell(tmp_path
         offered(model)
 
 
+def test_a_summary_that_is_gone_is_told_as_one(tmp_path: Path) -> None:
+    (tmp_path / "npu.tflite").write_bytes(b"one")
+    model: Any = SimpleNamespace(file=tmp_path / "m.py", name="m", form="keras3")
+    one = BuiltArtifact(name="npu", file=str(tmp_path / "npu.tflite"), compiled="Ethos-U", report=str(tmp_path / "s"))
+    built.declare(model.file, model.name, {"built_npu": one})
+    with pytest.raises(BadInput, match="s: the Vela summary is not there; build it before the run"):
+        variant_of(model, "built_npu").make(None)  # type: ignore[arg-type]
+
+
 def test_every_artifact_has_a_variant_and_none_is_one_of_every_model() -> None:
     assert "built_vendor" in VARIANTS
     assert VARIANTS["built_vendor"].control == "float32"
@@ -206,8 +215,11 @@ def test_a_figure_of_an_accelerator_is_judged_exactly_and_may_not_get_lost() -> 
         }
     )
     found = {"npu_cycles": measured(1001, "cycles"), "left_macs": measured(0, "multiplications")}
-    assert [one.verdict for one in gate.sizes(subject, found, known)] == ["pass", "regressed"]
+    work, cycles = gate.sizes(subject, found, known)
+    assert [one.verdict for one in (work, cycles)] == ["pass", "regressed"]
+    assert cycles.message.endswith(": 1,001, accepted 1,000 (+1; none allowed)")
     better = gate.sizes(subject, found | {"npu_cycles": measured(900, "cycles")}, known)
     assert [one.verdict for one in better] == ["pass", "improved"]
     [lost] = [one for one in gate.sizes(subject, {"left_macs": found["left_macs"]}, known) if one.verdict != "pass"]
     assert (lost.verdict, lost.measurement) == ("error", "npu_cycles")
+    assert lost.actions[1].command[2:6] == ["MODEL", "--update", "m", "--artifact"]  # an update refuses an error

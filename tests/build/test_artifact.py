@@ -43,6 +43,13 @@ def test_the_code_that_reads_a_model_is_part_of_the_key() -> None:
     )
 
 
+def test_the_code_that_counts_the_figures_of_a_compiled_file_is_part_of_its_key(model: ReferenceModel) -> None:
+    plain = VARIANTS["ptq_float16"]
+    compiled = dataclasses.replace(plain, compiled="Ethos-U")
+    codes = [artifact.ingredients(model, one, 0, None)["code"].keys() for one in (plain, compiled)]
+    assert codes[1] - codes[0] == {f"quantbench.tflite.{name}" for name in ("compiled", "vela", "work")}
+
+
 def test_what_a_converter_raises_is_a_refusal_in_its_own_words(model: ReferenceModel, tmp_path: Path) -> None:
     class ConverterError(Exception):
         """By this name TensorFlow's converter refuses."""

@@ -16,6 +16,7 @@ from quantbench.errors import Exit
 from quantbench.records import SCHEMA_VERSION, Amount, Census, Failure
 from quantbench.reference.metrics import ACCURACY, AUC
 from quantbench.report.comparison import page, render
+from quantbench.report.comparison_items import change_text
 
 
 def compared(old: Side, new: Side, truth: Truth | str | None = None) -> Comparison:
@@ -152,12 +153,23 @@ def test_predictions_and_labels_that_are_not_there_are_named() -> None:
         ("arena", 6400, 6528, Outcome.WORSE),
         ("memory_ratio", 0.98, 0.989, Outcome.UNCHANGED),
         ("memory_ratio", 0.98, 0.995, Outcome.WORSE),
+        ("left_operators", 1, 2, Outcome.WORSE),
+        ("left_operators", 0, 20, Outcome.WORSE),
+        ("left_macs", 20, 0, Outcome.BETTER),
     ],
 )
 def test_what_repeats_has_a_tolerance(name: str, old: float, new: float, outcome: Outcome) -> None:
     found = one(*((cell(measurements={name: measured(value)}), None) for value in (old, new)), name)
     assert found.outcome is outcome
     assert found.moved
+
+
+def test_more_than_nothing_is_worse_and_told_in_its_unit() -> None:
+    values = [measured(value, "multiplications") for value in (0, 1_000_000)]
+    found = one(*((cell(measurements={"left_macs": value}), None) for value in values), "left_macs")
+    assert (found.outcome, found.change) == (Outcome.WORSE, 1_000_000)
+    assert change_text(found) == "+1,000,000 multiplications"
+    assert one(*((cell(measurements={"left_macs": values[0]}), None),) * 2, "left_macs").outcome is Outcome.UNCHANGED
 
 
 def test_latency_takes_a_change_beyond_tolerance_and_chance_on_one_class_of_machine() -> None:

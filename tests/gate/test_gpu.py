@@ -94,6 +94,11 @@ def test_what_the_accelerator_refuses_is_not_gated_and_red_where_it_ran_before()
 def test_an_accepted_refusal_is_a_known_limitation_until_it_is_another_or_none() -> None:
     known = BaselineCell(gpu_refusal={SEEN.name: "it crashes while it loads the file: died of SIGABRT: at 0x12"})
     again = gate.gpu_refused(SUBJECT, "it crashes while it loads the file: died of SIGABRT: at 0x34", SEEN, known)
+    for end in ("SIGABRT: free(): invalid size", "SIGSEGV"):
+        same = gate.gpu_refused(SUBJECT, f"it crashes while it loads the file: died of {end}", SEEN, known)
+        assert same.verdict == "unsupported"
+    later = gate.gpu_refused(SUBJECT, "it crashes while it computes: died of SIGSEGV", SEEN, known)
+    assert later.verdict == "warn"
     other = gate.gpu_refused(SUBJECT, "INVALID_ARGUMENT: Shape mismatch", SEEN, known)
     elsewhere = gate.gpu_refused(SUBJECT, "INVALID_ARGUMENT: Shape mismatch", OTHER, known)
     assert [one.verdict for one in (again, other, elsewhere)] == ["unsupported", "warn", "unjudged"]

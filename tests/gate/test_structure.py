@@ -351,4 +351,8 @@ def test_the_width_of_activations_is_part_of_the_spec() -> None:
     assert wrong("ptq_static_wi8_ai16", plain, int8=6) == ["6 of 6 integer activations are int8, not int16"]
     assert wrong("ptq_static_wi8_ai8", lstm, int16=1, int8=7) == []  # its cell state
     assert wrong("ptq_static_wi8_ai8", lstm, int16=7, int8=1) != []
+    assert wrong("ptq_static_wi8_ai8", lstm, int16=20, int8=30) != []  # more than one LSTM can keep
+    for spec in ("ptq_static_wi8_ai8", "ptq_static_wi8_ai16"):
+        width = VARIANTS[spec].promise.activations
+        assert wrong(spec, plain, uint8=6) == [f"6 of 6 integer activations are uint8, not {width}"]
     assert VARIANTS["ptq_dynamic_wi8_afp32"].promise.activations is None

@@ -3,12 +3,16 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from conftest import ROOT, Quantbench, run_quantbench, surroundings
 from made_up_cells import FLOAT, HALF, outcome, run
 from quantbench import gate
 from quantbench.records import Kind, Verdict
+from quantbench.suites import plugin
 
 # Prints how many judgements are expected and how many have a test, and may take tests away as a conftest would.
 SPY = """
@@ -70,6 +74,27 @@ def test_what_anything_else_leaves_out_is_expected_all_the_same(tmp_path: Path, 
 
 def test_a_conftest_that_removes_tests_leaves_their_judgements_expected(tmp_path: Path) -> None:
     assert collected(tmp_path, remove=True)[0] == [10, 8, 2]
+
+
+def test_a_suite_that_measures_no_cell_has_no_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of compiled files alone a suite of accuracy has none; pytest would skip one test without a cell."""
+    session = SimpleNamespace(
+        cell_ids=lambda: ["m/built_npu"], measures=lambda _, kind: kind is Kind.SIZE, options=SimpleNamespace(shard="")
+    )
+    stash: Any = pytest.Stash()
+    stash[plugin.SESSION] = session
+    config: Any = SimpleNamespace(stash=stash)
+    of: Any = Mock(fixturenames=["cell"], config=config)
+    of.definition.get_closest_marker = lambda name: name == "accuracy" or None
+    plugin.pytest_generate_tests(of)
+    of.parametrize.assert_called_once_with("cell", [""])
+
+    monkeypatch.setattr(plugin, "_expected", lambda *_: {})
+    monkeypatch.setattr(plugin, "_left_out", lambda *_: set())
+    items: list[Any] = [Mock(spec=pytest.Function, callspec=Mock(params={"cell": name})) for name in ("", FLOAT)]
+    kept = items[1:]
+    plugin.pytest_collection_modifyitems(config, items)
+    assert items == kept
 
 
 def test_a_judgement_without_a_test_is_missing_and_the_run_not_green() -> None:

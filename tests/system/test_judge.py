@@ -93,7 +93,12 @@ def test_a_compiled_file_is_a_cell_of_its_size_and_of_what_is_left_to_the_cpu(tm
     status, said, verdicts = run()
     assert (status, verdicts["built_npu"]) == (1, {"size": "regressed", "structure": "regressed"}), said
     assert "accuracy" in verdicts["float32"]
-    assert "operators on the CPU 2 operators, baseline 1 (+1 operators, +100.00 %; tolerance 0 %)" in said
+    assert "operators left to the CPU: 2, accepted 1 (+1; none allowed)" in said
+    again = ["adopt", "float.tflite", "--update", "mine", "--latency-budget", "0", *folders]
+    updated = run_quantbench(*again, store=store, cwd=tmp_path)
+    assert updated.returncode == 1, updated.stdout + updated.stderr
+    assert "built_npu: not compared: it is compiled, so it has no score" in updated.stdout
+    assert "RED built_npu: operators left to the CPU: 2, accepted 1 (+1; none allowed)" in updated.stdout
     (tmp_path / "npu.tflite").write_bytes((tmp_path / "float.tflite").read_bytes())
     status, said, verdicts = run()
     assert status == 3

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 from made_up_graphs import layers, loop
+from quantbench.measure.work import operations_of
 from quantbench.tflite.graph import Graph, Operator, Tensor, read
 from quantbench.tflite.work import macs
 
@@ -36,6 +37,15 @@ def test_work_follows_from_the_shapes(
 
 def test_a_product_that_reads_its_first_factor_transposed() -> None:
     assert of("BATCH_MATMUL", (2, 5, 7), (2, 5, 3), out=(2, 7, 3), adjX=True) == 2 * 7 * 3 * 5
+
+
+def test_a_call_is_estimated_by_the_same_count() -> None:
+    """Of a transposed convolution each input value is multiplied, not each output value."""
+    shapes = [(4,), (8, 2, 2, 3), (1, 5, 5, 3)]
+    tensors = [Tensor(str(place), "int8", shape, b"" if place else None) for place, shape in enumerate(shapes)]
+    up = Operator("TRANSPOSE_CONV", tuple(tensors), (Tensor("out", "int8", (1, 10, 10, 8), None),), SimpleNamespace())
+    last = Operator("SOFTMAX", up.outputs, (Tensor("end", "int8", (1, 10, 10, 8), None),), SimpleNamespace())
+    assert operations_of(Graph([], [up, last], [], [])) == 5 * 5 * 3 * 8 * 4 + 800
 
 
 def test_work_of_whole_files() -> None:

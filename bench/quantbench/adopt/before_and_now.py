@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 
 from tabulate import tabulate
 
+from quantbench import gate
 from quantbench.adopt import ranking
 from quantbench.baselines import update
 from quantbench.baselines.files import Baseline
 from quantbench.core.arrays import Array
 from quantbench.core.distances import of_head
-from quantbench.records import Report
+from quantbench.records import Cell, Judgement, Report, Verdict
 from quantbench.reference.heads import by_output
 from quantbench.reference.metrics import RELATIVE_ERROR, Metric
 from quantbench.reference.model import ReferenceModel
@@ -111,9 +112,9 @@ def _of_output(
             output=output,
         )
         if not _can_pair(name, before, after, labels, model.metric):
-            failed = cell.failure.reason if cell.failure else ""
-            worked = name in before and name not in after
-            rows.append(replace(row, why=failed or "not gated before", worse=worked))
+            failed = cell.failure is not None and cell.variant in sizes
+            worked = failed or (name in before and name not in after)
+            rows.append(replace(row, why=_no_pair(cell, cell.variant in sizes), worse=worked))
             continue
         if model.metric.name == RELATIVE_ERROR.name:  # of each model's own outputs, so that the two scores are no pair
             rows.append(replace(row, old=None, why="without labels, each is judged by its own float model"))
@@ -123,6 +124,35 @@ def _of_output(
         worse = drop.p_above(matters) <= alpha and drop.estimate > matters
         rows.append(replace(row, drop=drop.estimate, low=drop.lower(alpha), high=drop.upper(alpha), worse=worse))
     return rows
+
+
+def _no_pair(cell: Cell, known: bool) -> str:
+    """Say why a cell has no two scores.
+
+    Args:
+        known: whether it was gated before.
+    """
+    if cell.failure is not None:
+        return cell.failure.reason
+    return "it is compiled, so it has no score" if known and _is_compiled(cell) else "not gated before"
+
+
+def _is_compiled(cell: Cell) -> bool:
+    return not gate.OF_ACCELERATOR.keys().isdisjoint(cell.measurements)
+
+
+def of_compiled(report: Report, baseline: Baseline) -> dict[str, list[Judgement]]:
+    """Judge what is known of compiled files as a run does, against their accepted values: variant -> judgements."""
+    cells = baseline.file.cells if baseline.file else {}
+    both = [(cell, cells[cell.variant]) for cell in report.cells if cell.variant in cells and cell.failure is None]
+    judged = {
+        cell.variant: gate.sizes(gate.Subject(cell.model, cell.variant, report.run), cell.measurements, accepted)
+        for cell, accepted in both
+    }
+    return {
+        variant: [one for one in found if one.measurement in gate.OF_ACCELERATOR and one.verdict is not Verdict.MISSING]
+        for variant, found in judged.items()
+    }
 
 
 def _can_pair(

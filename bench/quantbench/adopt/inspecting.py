@@ -5,7 +5,7 @@ The file is parsed as a flatbuffer here, and loaded by LiteRT in a process behin
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -147,12 +147,32 @@ def check_shapes(one: Inspected, inputs: Specs, outputs: Mapping[str, tuple[int,
         "outputs": (one.outputs.values(), outputs.values()),
     }
     for what, (found, wanted) in pairs.items():
-        if sorted(map(_size, found)) != sorted(map(_size, wanted)):
+        if not _fit(found, wanted):
             shapes = [", ".join(map(_shape, each)) for each in (found, wanted)]
             raise BadInput(
                 f"{one.path}: its {what} have shape {shapes[0]}, and those of {model} {shapes[1]}: expected the same; "
                 "is it compiled of this model?"
             )
+
+
+def _fit(found: Iterable[tuple[int, ...]], wanted: Iterable[tuple[int, ...]]) -> bool:
+    """Check whether shapes hold as many values as those wanted, in any order; a free dimension is of any size."""
+    left = sorted(map(_size, found))
+    for shape in sorted(wanted, key=lambda shape: (_is_free(shape), -_size(_fixed(shape)))):
+        size, free = _size(_fixed(shape)), _is_free(shape)
+        one = next((each for each in left if each == size or (free and each % size == 0)), None)
+        if one is None:
+            return False
+        left.remove(one)
+    return not left
+
+
+def _fixed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(size for size in shape if size not in (None, -1))
+
+
+def _is_free(shape: tuple[int, ...]) -> bool:
+    return len(_fixed(shape)) < len(shape)
 
 
 def _check_inputs(one: Inspected, inputs: Specs, model: str) -> None:

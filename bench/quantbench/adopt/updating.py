@@ -17,7 +17,7 @@ import numpy as np
 
 from quantbench import files
 from quantbench.adopt import artifacts, declaration, gating, limits, pack, understand
-from quantbench.adopt.before_and_now import accepted_sizes, compared, review, sizes_of, worse_words
+from quantbench.adopt.before_and_now import accepted_sizes, compared, of_compiled, review, sizes_of, worse_words
 from quantbench.adopt.limits import Limit
 from quantbench.adopt.search import run_predictions
 from quantbench.baselines import files as baseline_files
@@ -27,7 +27,7 @@ from quantbench.core.output import output_to
 from quantbench.core.signals import check, settle, undisturbed
 from quantbench.engine.session import Session
 from quantbench.errors import BadInput, Exit
-from quantbench.records import BuiltArtifact, MixedRecipe, read_recipe, recipe_text
+from quantbench.records import BuiltArtifact, MixedRecipe, Verdict, read_recipe, recipe_text
 from quantbench.reference.datasets import Split
 from quantbench.reference.metrics import RELATIVE_ERROR
 from quantbench.reference.model import Head, ReferenceModel, load_file, load_models
@@ -126,8 +126,12 @@ def update_for_good(given: understand.Given, asked: Asked, folders: gating.Folde
         rows = compared(session.report, new, before, run_predictions(session, asked.name), sizes)
         red = [f"{row.name}: {worse_words(row)}" for row in rows if row.worse]
         red += gating.failures(session.report)
+        costs = [(name, one) for name, found in of_compiled(session.report, baseline).items() for one in found]
+        red += [f"{name}: {one.message}" for name, one in costs if one.verdict in (Verdict.REGRESSED, Verdict.ERROR)]
         for line in review(rows, new, old, kept=asked.gate == "", same=same):
             say(line)
+        for name, one in costs:
+            say(f"{name}: {one.message}")
         for message in red:
             say(f"RED {message}")
         if red and not asked.accept.strip():

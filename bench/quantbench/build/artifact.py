@@ -104,6 +104,8 @@ _CODE = (
     "quantbench.reference.training",
     "quantbench.reference.training_facts",
 )
+# What counts the figures of a compiled file, which lie beside it in the store.
+_FIGURES = tuple(f"quantbench.tflite.{name}" for name in ("compiled", "vela", "work"))
 
 
 def refusal_words(error: Exception) -> str:
@@ -152,7 +154,7 @@ def _float_ingredients(model: ReferenceModel, train_seed: int | None) -> dict[st
 
 
 def ingredients(model: ReferenceModel, variant: Variant, seed: int, train_seed: int | None) -> dict[str, Any]:
-    """List everything that affects an artifact's bytes."""
+    """List everything that affects an artifact's bytes, and the figures of a compiled one."""
     return {
         "what": "artifact",
         "float model": _float_ingredients(model, train_seed),
@@ -160,7 +162,7 @@ def ingredients(model: ReferenceModel, variant: Variant, seed: int, train_seed: 
         "variant code": source_fingerprint(variant.make),
         "packages": {installed_name(name): package_contents(name) for name in variant.packages},
         "seed": seed if variant.trained else None,
-        "code": code_sha256(*_CODE),
+        "code": code_sha256(*_CODE, *(_FIGURES if variant.compiled else ())),
         **_machine(),
     }
 

@@ -133,7 +133,8 @@ def adopt(
     vela_report: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME=FILE", help="summary that Arm's Vela writes of a compiled artifact; it is read anew, too"
+            metavar="NAME=FILE",
+            help="summary that Arm's Vela writes of a compiled artifact; it is read again in each run",
         ),
     ] = None,
     new_data: Annotated[

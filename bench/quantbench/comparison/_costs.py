@@ -24,8 +24,11 @@ def sizes(old: Cell, new: Cell, both: Both) -> Iterator[Item]:
 def _relative(name: str, old: Cell, new: Cell, both: Both, tolerance: float, why: str = "") -> Iterator[Item]:
     """Compare by a relative tolerance alone; with an interval where both sides know their spread."""
     before, after = old.measurements.get(name), new.measurements.get(name)
-    if before is None or after is None or not before.value:
+    if before is None or after is None:
         yield from lone(name, new, (before, after), both)
+        return
+    if not before.value:
+        yield _from_nothing(name, new, before, after, why)
         return
     change = 100 * (after.value / before.value - 1)
     item = Item(new.id, name, Outcome.UNCHANGED, before.value, after.value, before.unit, change, "%")
@@ -40,6 +43,15 @@ def _relative(name: str, old: Cell, new: Cell, both: Both, tolerance: float, why
     if places[0] and places[1] and (places[0].error or places[1].error):
         item = with_interval(item, change_of(places[0], places[1], 0.0))
     yield item
+
+
+def _from_nothing(name: str, new: Cell, before: Measurement, after: Measurement, why: str) -> Item:
+    """Compare with 0, of which there are no percent: whatever is more is worse."""
+    item = Item(new.id, name, Outcome.UNCHANGED, before.value, after.value, before.unit, moved=bool(after.value))
+    if why:
+        return replace(item, outcome=Outcome.NOT_COMPARABLE, why=why)
+    outcome = beyond(after.value, 0.0)
+    return replace(item, outcome=outcome, change=after.value, change_unit=before.unit, tolerance=0.0, why="0 before")
 
 
 def _location(measured: Measurement) -> Location | None:

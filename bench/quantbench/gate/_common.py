@@ -10,6 +10,7 @@ from quantbench.records import Action, BaselineCell, Failure, FalseAlarms, Judge
 from quantbench.records.measurements import of_output, shown
 
 DEFAULT_BUDGET = 0.01
+_END = r": died of SIG(ABRT|SEGV|BUS)\b.*"
 WHY = "why this is right"  # placeholder for the maintainer's reason
 
 
@@ -159,8 +160,12 @@ def failed(subject: Subject, kind: Kind, failure: Failure, baseline: BaselineCel
 
 
 def same_reason(declared: str, refusal: str) -> bool:
-    """Compare a tool's refusal with the declared one, ignoring numbers and addresses."""
-    return re.sub(r"[0-9]+", "", declared)[:80] == re.sub(r"[0-9]+", "", refusal)[:80]
+    """Compare a tool's refusal with the declared one, ignoring numbers, addresses, and how a crash ended.
+
+    What damages its memory dies of another signal, with other words, wherever another libc notices it.
+    """
+    one, other = (re.sub(_END, "", reason) for reason in (declared, refusal))
+    return re.sub(r"[0-9]+", "", one)[:80] == re.sub(r"[0-9]+", "", other)[:80]
 
 
 def without_baseline(judgement: Judgement) -> Judgement:

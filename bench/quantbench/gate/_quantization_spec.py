@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Kernels that pruning and clustering compress.
 COMPRESSIBLE = ("CONV_2D", "FULLY_CONNECTED")
+_ACTIVATIONS = ("int8", "int16", "uint8")  # of static quantization
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
 
 
@@ -141,14 +142,24 @@ def _activations(promise: QuantizationSpec, census: Census) -> list[Violation]:
     """Check the width of integer activations; an int8 LSTM or SVDF keeps its state, and little else, in int16."""
     if promise.activations is None:
         return []
-    other = "int16" if promise.activations == "int8" else "int8"
     ports = [one.dtype for one in (*census.inputs, *census.outputs)]
-    wrong = census.activations.get(other, 0) - ports.count(other)
-    right = census.activations.get(promise.activations, 0)
-    keeps_state = any("LSTM" in name or name == "SVDF" for name in census.operators)
-    if wrong <= 0 or (keeps_state and wrong < right):
+    others = [name for name in _ACTIVATIONS if name != promise.activations]
+    found = {name: count for name in others if (count := census.activations.get(name, 0) - ports.count(name)) > 0}
+    right, wrong = census.activations.get(promise.activations, 0), sum(found.values())
+    if not wrong or (set(found) == {"int16"} and wrong < right and wrong <= _states(census)):
         return []
-    return [Violation(f"{wrong} of {wrong + right} integer activations are {other}, not {promise.activations}")]
+    which = " or ".join(found)
+    return [Violation(f"{wrong} of {wrong + right} integer activations are {which}, not {promise.activations}")]
+
+
+def _states(census: Census) -> int:
+    """Count the tensors in which recurrent operators may keep int16: an LSTM its state, and one for each gate."""
+    found = 0
+    for name, counts in census.operators.items():
+        if "LSTM" in name or name == "SVDF":
+            each = (1 if name == "SVDF" else 5) * (2 if name.startswith("BIDIRECTIONAL") else 1)
+            found += each * sum(counts.values())
+    return found
 
 
 def _stored(promise: QuantizationSpec, census: Census) -> list[Violation]:

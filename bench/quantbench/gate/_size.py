@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from quantbench.gate._common import Subject, beyond, edited, missing
-from quantbench.records import BaselineCell, Judgement, Kind, Measurement, Verdict
+from quantbench.gate._common import WHY, Subject, beyond, edited, missing
+from quantbench.records import Action, BaselineCell, Judgement, Kind, Measurement, Verdict
 from quantbench.records.measurements import shown
 
 # Bytes that a file may always gain: a stamp of the converter's version or a description is metadata of 80 bytes or so,
@@ -62,7 +62,10 @@ def _size(
     verdict = beyond(growth, allowed)
     percent = f", {100 * growth / accepted.value:+.2f} %" if accepted.value else ""
     message = (
-        f"{shown(name)} {size.value:,.0f} {unit}, baseline {accepted.value:,.0f} "
+        f"{shown(name)}: {size.value:,.0f}, accepted {accepted.value:,.0f} ({growth:+,.0f}; "
+        f"{'none' if not allowed else f'{allowed:,.0f} more'} allowed)"
+        if name in OF_ACCELERATOR
+        else f"{shown(name)} {size.value:,.0f} {unit}, baseline {accepted.value:,.0f} "
         f"({growth:+,.0f} {unit}{percent}; tolerance {tolerance})"
     )
     if verdict is Verdict.IMPROVED and gone:
@@ -84,13 +87,23 @@ def _size(
 
 
 def _lost(subject: Subject, name: str) -> Judgement:
-    """Judge a figure that was accepted and is not known any more: its report is declared no longer."""
-    again = subject.again("name its compiler's report again, and run it")
+    """Judge a figure that was accepted and is not known any more: its report is declared no longer.
+
+    An error cannot be accepted: who means it takes the file over anew.
+    """
+    by_report = name.startswith("npu_")
+    why = "no report of the compiler is named" if by_report else "the file is not compiled"
+    built = f"{subject.variant.removeprefix('built_')}=FILE"
+    anew = ["quantbench", "adopt", "MODEL", "--update", subject.model, "--artifact", built, "--accept", WHY]
+    actions = [
+        subject.again("name its compiler's report again, and run it"),
+        Action(what="gate the file without it", command=anew),
+    ]
     return Judgement(
         kind=Kind.SIZE,
         measurement=name,
         against="baseline",
         verdict=Verdict.ERROR,
-        message=f"{shown(name)} was accepted, and is not known now: no report of the compiler is named",
-        actions=[again],
+        message=f"{shown(name)} was accepted, and is not known now: {why}",
+        actions=actions,
     )

@@ -106,7 +106,7 @@ _SHOWN = {
     TO_YARDSTICK: "float32 to reference workload",
     OF_YARDSTICK: "latency to reference workload",
     OFF_CORE: "time off the CPU",
-    "left_operators": "operators on the CPU",
+    "left_operators": "operators left to the CPU",
     "left_macs": "multiplications on the CPU",
     "npu_sram": "SRAM by the compiler's report",
     "npu_cycles": "cycles by the compiler's report",

@@ -224,7 +224,7 @@ def compiled(of: Compiled) -> str:
 def _work_left(figures: Mapping[str, float]) -> str:
     macs, share = figures.get("left_macs"), figures.get("left_share")
     if not macs:
-        return ", which multiply nothing by weights" if macs == 0 else ""
+        return ", none of which multiplies by weights" if macs == 0 else ""
     return f", {macs:,.0f} multiplications" + ("" if share is None else f" ({100 * share:.3g} % of all)")
 
 

@@ -2,18 +2,20 @@
 
 from collections.abc import Iterable
 
+from quantbench import gate
 from quantbench.comparison import Item, Outcome
 from quantbench.records.measurements import INSTRUCTIONS
 
 LONE = (Outcome.NOT_COMPARABLE, Outcome.GONE, Outcome.NEW)
 MOST_NAMES = 4
+_COUNTED = ("bytes", "examples", *gate.OF_ACCELERATOR.values())  # units of whole numbers
 
 
 def value_text(value: float | None, unit: str) -> str:
     """A measurement with its unit."""
     if value is None:
         return ""
-    if unit in ("bytes", INSTRUCTIONS):
+    if unit in (*_COUNTED, INSTRUCTIONS):
         return f"{value:,.0f} {unit}"
     if unit == "fraction":
         return f"{100 * value:.2f} %"
@@ -24,7 +26,7 @@ def change_text(item: Item) -> str:
     """The change, positive for the worse, with its 95 % interval, where there is one."""
     if item.change is None:
         return ""
-    style = "{:+,.0f}" if item.change_unit in ("bytes", "examples") else "{:+.2f}"
+    style = "{:+,.0f}" if item.change_unit in _COUNTED else "{:+.2f}"
     text = f"{style.format(item.change)} {item.change_unit}"
     if item.low is None or item.high is None:
         return text

@@ -64,19 +64,26 @@ def with_share(figures: Mapping[str, float]) -> dict[str, float]:
 def _row(rows: list[dict[str, str]], network: str, path: Path) -> dict[str, str]:
     if len(rows) == 1:
         of = str(rows[0].get("network") or "")
-        if not network.startswith(of):
+        if not of:
+            raise BadInput(f"{path}: names no network in its column network; give Vela's NAME_summary_*.csv")
+        if not _is_called(network, of):
             raise BadInput(
-                f"{path}: is of the network {of[:80]}, and the file is called {network}; give the "
-                "summary of this file, which Vela calls NAME_vela.tflite"
+                f"{path}: is of the network {of[:80]}, and the file is called {network}; give the summary of this "
+                f"file; where it was renamed, call it {of[:80]}_vela.tflite again, as Vela did"
             )
         return rows[0]
-    named = [row for row in rows if row.get("network") and network.startswith(str(row["network"]))]
+    named = [row for row in rows if _is_called(network, str(row.get("network") or ""))]
     if len(named) != 1:
         raise BadInput(
             f"{path}: has {len(rows)} networks, and none or several are called {network}; give the "
             "summary of this file alone"
         )
     return named[0]
+
+
+def _is_called(file: str, network: str) -> bool:
+    """Check whether a file is called as Vela calls one of this network."""
+    return bool(network) and file in (network, f"{network}_vela")
 
 
 def _number(row: Mapping[str, str], name: str, path: Path) -> float | None:

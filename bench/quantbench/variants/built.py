@@ -22,6 +22,7 @@ from quantbench.variants.declare import QuantizationSpec, Taxonomy, Variant, Wor
 PREFIX = "built_"
 ENDING = ".artifacts.json"
 FAMILY = "built"
+REPORT = "Vela summary"
 _VARIANT = re.compile(rf"{PREFIX}[A-Za-z][A-Za-z0-9_]*")
 _IN_FILE = "as its file says"
 # What ``--spec`` takes -> the variant whose quantization spec it is.
@@ -88,13 +89,11 @@ def declare(model_file: Path, name: str, artifacts: Mapping[str, BuiltArtifact],
     files.replace(list_of(model_file, name), artifacts_text(listed))
 
 
-def content(path: Path) -> bytes:
-    """Read an artifact. Raises BadInput where it is not there, or no regular file."""
+def content(path: Path, what: str = "artifact") -> bytes:
+    """Read an artifact, or its compiler's report. Raises BadInput where it is not there, or no regular file."""
     if not path.exists():
-        raise BadInput(
-            f"{path}: the artifact is not there; build it before the run, or correct where the list names it"
-        )
-    return files.read_bytes(path, "artifact", files.LARGEST_MODEL, follow=True)
+        raise BadInput(f"{path}: the {what} is not there; build it before the run, or correct where the list names it")
+    return files.read_bytes(path, what, files.LARGEST_MODEL, follow=True)
 
 
 def spec_of(name: str, fixed: Mapping[str, Variant]) -> QuantizationSpec:
@@ -169,7 +168,9 @@ def figures(model: ReferenceModel, variant: Variant, artifact: bytes) -> dict[st
 def _maker(path: Path, report: Path | None = None) -> Callable[[Workbench], bytes]:
     """Return what reads the artifact; its hash and its report's are in the cache key, as the function holds them."""
     try:
-        hashes = {str(one): hashlib.sha256(content(one)).hexdigest() for one in (path, report) if one is not None}
+        hashes = {str(path): hashlib.sha256(content(path)).hexdigest()}
+        if report is not None:
+            hashes[str(report)] = hashlib.sha256(content(report, REPORT)).hexdigest()
     except BadInput as error:  # the cell fails, and all others are measured
         return _missing(str(error))
     return _reader(str(path), hashes)
@@ -177,7 +178,7 @@ def _maker(path: Path, report: Path | None = None) -> Callable[[Workbench], byte
 
 def _reader(path: str, hashes: dict[str, str]) -> Callable[[Workbench], bytes]:
     def make(_bench: Workbench) -> bytes:
-        found = {one: content(Path(one)) for one in hashes}
+        found = {one: content(Path(one), "artifact" if one == path else REPORT) for one in hashes}
         if any(hashlib.sha256(found[one]).hexdigest() != sha256 for one, sha256 in hashes.items()):
             raise BadInput(f"{path}: the artifact changed while it was measured; run again once it is built")
         return found[path]
