@@ -264,8 +264,8 @@ def _probe(
         why = (
             "the float model scores best so"
             if judged[0].labelled
-            else "assumed, because without labels nothing tells it; if the model takes another range, save the inputs as "
-            "float32 in that range"
+            else "assumed, because without labels nothing tells it; where the model takes another, save inputs as "
+            "float32 in its range"
         )
         notes.append(f"input range: uint8 pixels {words[scales[chosen].how]}: {why}")
     scored = [_with_score(one, probes[chosen]) if one.labelled else one for one in judged]
