@@ -2,9 +2,13 @@
 
 import os
 import signal
+import time
 from contextlib import suppress
+from typing import Any
 
 import pytest
+from pydantic import BaseModel, ConfigDict
+from pydantic_core import core_schema
 from quantbench.core import signals
 from quantbench.core.signals import ends_only_this, stop_asked
 
@@ -23,6 +27,32 @@ def test_a_signal_ends_the_work_alone() -> None:
     assert done == ["first"]
     assert not stop_asked()
     assert ends_only_this(lambda: None)
+
+
+class SendsASignal:
+    """A type that is interrupted while pydantic completes a class with it."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return core_schema.any_schema()
+
+
+class CompletedLate(BaseModel):
+    model_config = ConfigDict(defer_build=True)
+
+    field: SendsASignal
+
+
+def test_no_class_stays_half_made() -> None:
+    made = []
+
+    def work() -> None:
+        made.append(CompletedLate.model_validate({"field": 3}).field)
+        time.sleep(30)
+
+    assert not ends_only_this(work)
+    assert made == [3]
 
 
 def test_one_whose_exception_was_lost_is_noticed() -> None:

@@ -52,11 +52,11 @@ def test_what_differs_is_told_by_name() -> None:
 def test_a_cell_before_and_after_a_run(quantbench: Quantbench, three_cells: ThreeCells, tmp_path: Path) -> None:
     own = {"QUANTBENCH_CACHE": str(three_cells.copied_store(tmp_path / "store"))}
     told = quantbench("cache", "why", "seed_cnn/ptq_static_wi8_ai8", **own).output
-    for part in ("artifact", "evaluation", "contents", "memory"):
+    for part in ("artifact", "evaluation", "contents", "gzip size", "memory"):
         assert f"{part}: cached, " in told
     assert "float predictions: cached" in quantbench("cache", "why", "seed_cnn/float32", **own).output
     listed = quantbench("cache", "ls", "ptq_static_wi8_ai8", **own).output
-    assert "4 entries" in listed
+    assert "5 entries" in listed
     assert "seed_cnn/ptq_static_wi8_ai8" in listed
     never = quantbench("cache", "why", "seed_cnn/ptq_static_wi8_ai8", "--train", **own).output
     assert "artifact: not cached. Changed since" in never

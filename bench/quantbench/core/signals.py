@@ -48,7 +48,8 @@ _state = _State()
 def stop_in_order() -> None:
     """Make SIGTERM and SIGHUP act like SIGINT, which ends the run with a partial report.
 
-    None of them interrupts an import: the module would stay half imported, and the report could not be written with it.
+    None of them interrupts an import, or pydantic where it completes a class at its first use: what is half made stays
+    so, and the report could not be written with it.
     Does nothing where signals cannot be set; what is already ignored (``nohup``) or handled by others stays so.
     """
     global _state
@@ -83,7 +84,7 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
                 call()
     if not state.came or state.held or state.settled:
         return
-    if _importing(frame) and state.put_off < _PATIENCE:
+    if _half_made(frame) and state.put_off < _PATIENCE:
         state.put_off += 1
         # Does not start a waiting thread: the interrupted code may hold the locks needed to start one.
         signal.setitimer(signal.ITIMER_REAL, _SOON_SECONDS)
@@ -94,9 +95,11 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _importing(frame: FrameType | None) -> bool:
+def _half_made(frame: FrameType | None) -> bool:
+    """Check whether a module is being imported, or a class of pydantic completed."""
     while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
+        code = frame.f_code
+        if code.co_filename.startswith("<frozen importlib") or code.co_name == "complete_model_class":
             return True
         frame = frame.f_back
     return False

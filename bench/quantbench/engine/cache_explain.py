@@ -18,7 +18,7 @@ from quantbench.build.eviction import Lying, entries, environments, show_size
 from quantbench.build.fingerprint import source_fingerprint
 from quantbench.build.package_contents import package_contents
 from quantbench.build.store import INDEX, Store, digest, read_index
-from quantbench.measure import accuracy, census, gpu, gpu_devices, memory
+from quantbench.measure import accuracy, census, gpu, gpu_devices, memory, size
 from quantbench.records import parts
 from quantbench.reference.model import ReferenceModel
 from quantbench.variants import FLOAT_CONTROL, VARIANTS, Variant
@@ -148,7 +148,11 @@ def why(model: ReferenceModel, variant: Variant, seed: int, train_seed: int | No
     sha256 = read_index(store.path(digest(made_of)))["files"].get(artifact.ARTIFACT)
     if sha256 is None:
         return [*lines, "measurements: none, as the tools cannot make this artifact"]
-    parts = {"evaluation": accuracy.recipe(sha256, model), "contents": census.recipe(sha256)}
+    parts = {
+        "evaluation": accuracy.recipe(sha256, model),
+        "contents": census.recipe(sha256),
+        "gzip size": size.recipe(sha256),
+    }
     parts |= {"memory": memory.recipe(sha256, model)} if seed == 0 else {}
     for what, recipe in parts.items():
         lines += _explained(what, recipe, store, _of(all_entries, recipe, "artifact"))

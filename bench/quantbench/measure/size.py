@@ -8,12 +8,13 @@ from typing import Any
 from quantbench.build.store import Store
 
 _PACKED = "gzip_size"
+_LEVEL = 9
 
 
 def sizes(artifact: Path) -> dict[str, int]:
     """Return ``size`` and ``gzip_size`` in bytes (gzip level 9, no timestamp)."""
     content = artifact.read_bytes()
-    return {"size": len(content), _PACKED: len(gzip.compress(content, compresslevel=9, mtime=0))}
+    return {"size": len(content), _PACKED: len(gzip.compress(content, compresslevel=_LEVEL, mtime=0))}
 
 
 def through_store(artifact: Path, sha256: str, store: Store) -> dict[str, int]:
@@ -30,4 +31,4 @@ def through_store(artifact: Path, sha256: str, store: Store) -> dict[str, int]:
 
 def recipe(sha256: str) -> dict[str, Any]:
     """List everything that affects the deflated size."""
-    return {"what": "gzip size, level 9", "artifact": sha256, "zlib": zlib.ZLIB_RUNTIME_VERSION}
+    return {"what": "gzip size", "level": _LEVEL, "artifact": sha256, "zlib": zlib.ZLIB_RUNTIME_VERSION}
