@@ -225,12 +225,13 @@ def model_of(task: Task) -> ReferenceModel:
 def _compiled(task: Task, built: build.Built, seconds: float, store: Store) -> Outcome:
     """Return the outcome of an artifact that nothing here runs: its contents, its size and its compiler's figures."""
     assert built.path is not None
+    assert built.sha256 is not None
     return Outcome(
         seed=task.seed,
         artifact=built.path,
         artifact_sha256=built.sha256,
-        contents=census.through_store(built.path, built.sha256 or "", store),
-        sizes={**size.through_store(built.path, built.sha256 or "", store), **elsewhere.figures(built.path.parent)},
+        contents=census.through_store(built.path, built.sha256, store),
+        sizes={**size.through_store(built.path, built.sha256, store), **elsewhere.figures(built.path.parent)},
         cached=built.cached,
         seconds=seconds,
     )

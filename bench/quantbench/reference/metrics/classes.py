@@ -1,5 +1,7 @@
 """Score classes: how often they are right, per example or per position, and F1."""
 
+from functools import partial
+
 import numpy as np
 
 from quantbench.core.arrays import Array, Inputs, length
@@ -130,38 +132,24 @@ def _iou_of(overlaps: Array) -> float:
     return float(np.mean(both[either > 0] / either[either > 0])) if either.any() else float("nan")
 
 
+_of_positions = partial(
+    Metric,
+    higher_is_better=True,
+    unit="pp",
+    scale=100.0,
+    kind="continuous",
+    takes="positions",
+    rows=True,
+    by_value=True,
+)
+
+
 def _iou(name: str, predict: Predict) -> Metric:
-    return Metric(
-        name,
-        True,
-        "pp",
-        100.0,
-        "continuous",
-        predict,
-        mean_iou,
-        counts=_overlaps_of_each,
-        of_counts=_iou_of,
-        takes="positions",
-        rows=True,
-        by_value=True,
-    )
+    return _of_positions(name=name, predict=predict, value=mean_iou, counts=_overlaps_of_each, of_counts=_iou_of)
 
 
 def _position_accuracy(name: str, predict: Predict, also: tuple[Metric, ...] = ()) -> Metric:
-    return Metric(
-        name,
-        True,
-        "pp",
-        100.0,
-        "continuous",
-        predict,
-        _mean_right,
-        losses=_share_wrong,
-        takes="positions",
-        rows=True,
-        by_value=True,
-        also=also,
-    )
+    return _of_positions(name=name, predict=predict, value=_mean_right, losses=_share_wrong, also=also)
 
 
 MEAN_IOU = _iou("mean_iou", _argmax_positions)
