@@ -89,18 +89,31 @@ def test_an_overlay_has_distances_of_its_own(tmp_path: Path) -> None:
     assert set(back.predictions) == {"v", KEY}
 
 
+def trained(folder: Path, name: str, seeds: int, codes: Array = CODES) -> Run:
+    """A run of one cell that was trained with so many seeds."""
+    made = run(folder, codes, name=name, seeds=seeds)
+    [cell] = made.report.cells
+    cell.seeds = list(range(seeds))
+    score = cell.measurements["score"]
+    cell.measurements["score"] = score.model_copy(update={"values": [score.value] * seeds})
+    return made
+
+
 def test_a_mean_of_more_seeds_is_not_replaced_by_one_of_fewer(tmp_path: Path) -> None:
-    five = run(tmp_path, name="r1", seeds=5)
-    one = run(tmp_path, CODES + 5, name="r2", seeds=1)
-    for made, seeds in ((five, 5), (one, 1)):
-        [cell] = made.report.cells
-        cell.seeds = list(range(seeds))
-        score = cell.measurements["score"]
-        cell.measurements["score"] = score.model_copy(update={"values": [score.value] * seeds})
+    five, one = trained(tmp_path, "r1", 5), trained(tmp_path, "r2", 1, CODES + 5)
     baseline = after(five.accept(Baseline()))
     again = after(one.accept(baseline))
     assert distance(again) == distance(baseline)
     assert np.array_equal(again.predictions[KEY], CODES)
+
+
+def test_five_seeds_replace_one_however_near_they_are(tmp_path: Path) -> None:
+    before, other = after(trained(tmp_path, "r1", 5).accept(Baseline())), trained(tmp_path, "r2", 5, CODES + 5)
+    assert before.file is not None
+    held = before.file.cells["v"].measurements["score"]
+    held.values = held.values[:1] if held.values else None
+    near = after(other.accept(before))
+    assert len(cell_of(near).measurements["score"].values or []) == 5
 
 
 @pytest.fixture

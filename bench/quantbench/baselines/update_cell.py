@@ -137,6 +137,7 @@ def _score_and_size_moves(
     ]
     values = {name: value_of(name, cell, accepted) for name in names}
     found = {name: move_of(cell, name, measurements.get(name), value) for name, value in values.items()}
+    anew = anew or known_seeds < MINIMUM_SEEDS <= len(cell.seeds)  # one seed is replaced by five, which tell the spread
     if cell.seeds and (anew or any(found[name].moves for name in scores if name in found)):
         # The weights of a training belong to the stored predictions of every output.
         found |= {name: replace(found[name], moves=True) for name in scores if name in found}
