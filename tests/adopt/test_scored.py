@@ -9,6 +9,7 @@ from conftest import ROOT, Quantbench, made_once, run_script
 from quantbench.adopt.understand import Given, Understood, understand
 from quantbench.errors import BadInput, Unsupported
 from quantbench.reference import float_model, training
+from quantbench.reference.datasets import read_predictions
 from quantbench.reference.model import Recipe
 
 
@@ -157,7 +158,7 @@ def test_a_run_stores_what_each_output_answers(quantbench: Quantbench, saved: Pa
     assert done.status == 0, done.output
     assert "metric: mine:far of output kind" in done.output
     assert "metric: accuracy of output colour" in done.output
-    stored = np.load(tmp_path / "reports" / "latest" / "predictions" / "model.npz")
+    stored = read_predictions(tmp_path / "reports" / "latest" / "predictions" / "model.npz", "predictions")
     labels = np.load(saved / "two_labels.npz")
     for variant in ("float32", "ptq_float16"):
         assert stored[variant].shape == (240, 3)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, Quantbench, edit
 from quantbench.baselines import check
+from quantbench.reference.datasets import read_predictions
 from quantbench.reference.model import ReferenceModel, load_models
 
 TODAY = datetime.date(2026, 6, 15)
@@ -39,7 +40,7 @@ def found(models: dict[str, ReferenceModel], folder: Path) -> list[str]:
 def rewritten(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     """Stored predictions edited by somebody who keeps the hash right."""
     path = folder / "seed_cnn.npz"
-    arrays = dict(np.load(path))
+    arrays = read_predictions(path, "predictions")
     change(arrays)
     np.savez_compressed(path, **arrays)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -20,6 +20,7 @@ from quantbench.engine.merge import Whole, _in_turns, _latency, merge, together
 from quantbench.engine.shard_folders import Piece
 from quantbench.errors import BadInput
 from quantbench.records import BaselineCell, Cell, InTurns, Judgement, Kind, Shard, Verdict, worst
+from quantbench.reference.datasets import read_predictions
 from quantbench.reference.model import load_models
 
 VARIANTS = "ptq_float16,ptq_static_wi8_ai8,ptq_dynamic_wi8_afp32,aeq_static_wi8_ai8,ptq_static_wi8_ai16"
@@ -36,7 +37,7 @@ def _quantbench(store: Path, *arguments: str) -> subprocess.CompletedProcess[str
 def lose(baselines: Path, lost: dict[str, int]) -> None:
     """Baselines that had more answers right, so that chance has moved what is measured now."""
     path = baselines / "seed_cnn.npz"
-    arrays = dict(np.load(path))
+    arrays = read_predictions(path, "predictions")
     labels = np.load(ROOT / "models" / "data" / "fashion_mnist.npz")["y_test"]
     for variant, count in lost.items():
         wrong = np.flatnonzero(arrays[variant] != labels)[:count]
@@ -113,7 +114,9 @@ def test_merged_shards_say_what_an_undivided_run_says(runs: Runs, tmp_path: Path
         assert one[name] == other[name]
     assert [part["index"] for part in one["shards"]] == [1, 2, 3]
     assert "shard" not in one
-    arrays, others = (dict(np.load(path / "predictions" / "seed_cnn.npz")) for path in (merged, whole))
+    arrays, others = (
+        read_predictions(path / "predictions" / "seed_cnn.npz", "predictions") for path in (merged, whole)
+    )
     assert arrays.keys() == others.keys()
     assert all((arrays[name] == others[name]).all() for name in arrays)
     evidence = Path("evidence") / "seed_cnn.json"

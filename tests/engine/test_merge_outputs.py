@@ -16,6 +16,7 @@ from quantbench.engine.merge import Whole
 from quantbench.engine.outputs import Compared
 from quantbench.engine.shard_folders import Piece
 from quantbench.records import Kind, Shard, Verdict
+from quantbench.reference.datasets import read_predictions
 from quantbench.reference.model import load_models
 
 VARIANTS = ("ptq_float16", "ptq_dynamic_wi8_afp32")
@@ -27,7 +28,9 @@ EVENLY, HOLM = 0.01 / 4, 0.01 / 2
 def _accepted_outputs(folder: Path) -> None:
     """Write accepted distances into a baseline of seed_cnn."""
     path = folder / "seed_cnn.npz"
-    path.write_bytes(packed(dict(np.load(path)) | {distances.stored_as(name): CODES for name in VARIANTS}))
+    path.write_bytes(
+        packed(read_predictions(path, "predictions") | {distances.stored_as(name): CODES for name in VARIANTS})
+    )
 
     def change(data: dict[str, Any]) -> None:
         data["predictions_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()

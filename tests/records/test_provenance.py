@@ -2,15 +2,17 @@
 
 import datetime
 import difflib
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import ROOT
 from quantbench.baselines import check, upgrade
-from quantbench.baselines.files import save
+from quantbench.baselines.files import packed, save
 from quantbench.baselines.seals import seal_of
 from quantbench.errors import BadInput
 from quantbench.records import (
@@ -28,6 +30,7 @@ from quantbench.records import (
 
 UPDATE = Accepted(date="2026-01-01", reason="first", run="r1", environment="e", commit="c" * 40)
 LATER = UPDATE.model_copy(update={"date": "2026-02-01", "reason": "tensorflow 2.22", "run": "r2"})
+PREDICTIONS = {"float32": np.arange(9, dtype=np.float32), "ptq_float16": np.arange(9, dtype=np.float32)}
 
 
 def value(number: float, accepted: Accepted = UPDATE, **more: Any) -> BaselineValue:
@@ -50,7 +53,7 @@ def whole(number: float = 1000.0, accepted: Accepted = UPDATE) -> BaselineFile:
         model="m",
         metric="accuracy",
         data_sha256="d",
-        predictions_sha256="p",
+        predictions_sha256=hashlib.sha256(packed(PREDICTIONS)).hexdigest(),
         cells={"float32": other, "ptq_float16": cell},
     )
 
@@ -174,7 +177,7 @@ def test_two_updates_with_one_id_are_refused(tmp_path: Path) -> None:
 
 def test_a_file_of_1_6_is_read_and_upgraded_without_a_change_of_value_or_seal(tmp_path: Path) -> None:
     path = tmp_path / "m.json"
-    save(tmp_path, whole(), None)
+    save(tmp_path, whole(), PREDICTIONS)
     header = json.loads(path.read_text())["seal"]
     path.write_text(json_text(as_in_1_6(whole()) | {"seal": header}))
     old = read_record(path, BaselineFile, "baseline")
@@ -189,9 +192,24 @@ def test_a_file_of_1_6_is_read_and_upgraded_without_a_change_of_value_or_seal(tm
     assert "already in version" in upgrade.upgrade(tmp_path, "m")
 
 
+def test_predictions_of_an_older_format_are_upgraded_too_and_others_are_not(tmp_path: Path) -> None:
+    path = tmp_path / "m.npz"
+    np.savez(path, **PREDICTIONS)  # as until 1.10: no differences
+    older = whole().model_copy(update={"predictions_sha256": hashlib.sha256(path.read_bytes()).hexdigest()})
+    save(tmp_path, older, None)
+    told = upgrade.upgrade(tmp_path, "m")
+    assert f"-> {path.stat().st_size:,} bytes; no value changed" in told
+    assert path.read_bytes() == packed(PREDICTIONS)
+    assert read_record(tmp_path / "m.json", BaselineFile, "baseline").predictions_sha256 == whole().predictions_sha256
+    assert "already in version" in upgrade.upgrade(tmp_path, "m")
+    path.write_bytes(packed({"float32": PREDICTIONS["float32"]}))
+    with pytest.raises(BadInput, match=r"m\.npz: stored predictions do not match 'predictions_sha256'"):
+        upgrade.upgrade(tmp_path, "m")
+
+
 def test_an_edit_by_hand_is_not_upgraded_and_neither_is_what_has_no_seals(tmp_path: Path) -> None:
     path = tmp_path / "m.json"
-    save(tmp_path, whole(), None)
+    save(tmp_path, whole(), PREDICTIONS)
     data = as_in_1_6(whole()) | {"seal": json.loads(path.read_text())["seal"]}
     data["cells"]["ptq_float16"]["measurements"]["size"]["accepted"]["commit"] = "d" * 40
     path.write_text(json_text(data))

@@ -35,7 +35,7 @@ from quantbench.errors import BadInput
 from quantbench.measure.census import of_file
 from quantbench.records import Kind, Report
 from quantbench.records.run_folder import read
-from quantbench.reference.datasets import file_sha256, read_npz
+from quantbench.reference.datasets import file_sha256, read_predictions
 from quantbench.reference.model import ReferenceModel, load_models
 from quantbench.report import baseline_review, comparison, inspect, markdown, terminal
 from quantbench.report import history as told_history
@@ -163,7 +163,7 @@ def test_damaged_predictions_of_a_run(whole: Path, place: Path) -> None:
 def _claim(data: dict[str, Any], path: Path) -> None:
     """Let a report say that these are its predictions, whatever they are."""
     try:
-        arrays = read_npz(path, "predictions")
+        arrays = read_predictions(path, "predictions")
     except BadInput:
         return
     for cell in data["cells"]:
@@ -208,7 +208,7 @@ def own_baselines(place: Path) -> Path:
     data = json.loads((ROOT / "baselines" / "seed_cnn.json").read_text())
     kept = [*NAMES, "qat_wi8_ai8", "float32_finetuned"]
     data["cells"] = {name: cell for name, cell in data["cells"].items() if name in kept}
-    stored = read_npz(ROOT / "baselines" / "seed_cnn.npz", "predictions")
+    stored = read_predictions(ROOT / "baselines" / "seed_cnn.npz", "predictions")
     content = packed({name: array for name, array in stored.items() if name in kept})
     data["predictions_sha256"] = hashlib.sha256(content).hexdigest()
     (folder / "whole.npz").write_bytes(content)

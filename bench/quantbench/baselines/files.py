@@ -15,9 +15,9 @@ import numpy as np
 from quantbench import files
 from quantbench.baselines import seals
 from quantbench.core.arrays import Array
+from quantbench.core.deltas import as_differences
 from quantbench.core.distances import are_stored_outputs, owner
 from quantbench.core.options import CARRIED
-from quantbench.core.stored_maps import as_differences
 from quantbench.errors import BadInput, full_disk_named
 from quantbench.records import SCHEMA_VERSION, BaselineCell, BaselineFile, is_of_target, read_record, write_json
 
@@ -144,11 +144,15 @@ def too_few_repeats(file: BaselineFile) -> list[Problem]:
     return [Problem(what, f"record it again: quantbench run --models {file.model} --variants {name} --seeds 5")]
 
 
-def _load_predictions(path: Path, sha256: str, model: ReferenceModel) -> dict[str, Array]:
+def stored_predictions(path: Path, sha256: str) -> dict[str, Array]:
+    """Read the predictions beside a baseline file, whose hash it holds.
+
+    Raises:
+        BadInput: missing, damaged, or others.
+    """
     if not os.path.lexists(path):
         raise BadInput(f"{path}: stored predictions not found; restore the file from git")
     from quantbench.reference.datasets import LARGEST_PREDICTIONS, read_predictions
-    from quantbench.reference.heads import by_output
 
     content = files.read_bytes(path, "stored predictions", LARGEST_PREDICTIONS)
     if hashlib.sha256(content).hexdigest() != sha256:
@@ -156,7 +160,13 @@ def _load_predictions(path: Path, sha256: str, model: ReferenceModel) -> dict[st
             f"{path}: stored predictions do not match 'predictions_sha256' in {path.with_suffix('.json').name}; "
             "restore both from git"
         )
-    predictions = read_predictions(path, "stored predictions", content=content)
+    return read_predictions(path, "stored predictions", content=content)
+
+
+def _load_predictions(path: Path, sha256: str, model: ReferenceModel) -> dict[str, Array]:
+    from quantbench.reference.heads import by_output
+
+    predictions = stored_predictions(path, sha256)
     labels, scored = model.pack().test.y, by_output(model)
     for name, array in predictions.items():
         output = output_stored(name, scored)

@@ -1,18 +1,19 @@
-"""Rewrite a baseline of an older version of the format in the current one; no value, and no seal, changes."""
+"""Rewrite a baseline of an older version of the format in the current one; no value, and no seal of a cell, changes."""
 
+import hashlib
 from pathlib import Path
 
 from quantbench.baselines import seals
-from quantbench.baselines.files import json_path, save
+from quantbench.baselines.files import json_path, packed, save, stored_predictions
 from quantbench.errors import BadInput
 from quantbench.records import SCHEMA_VERSION, BaselineFile, read_record
 
 
 def upgrade(folder: Path, model: str) -> str:
-    """Rewrite one model's file where it is of an older version, and say what was done.
+    """Rewrite one model's files where either is of an older version, and say what was done.
 
     Raises:
-        BadInput: no such file, a file of before seals, or one that was edited by hand.
+        BadInput: no such file, a file of before seals, one that was edited by hand, or predictions of another.
     """
     path = json_path(folder, model)
     file = read_record(path, BaselineFile, "baseline")
@@ -22,11 +23,12 @@ def upgrade(folder: Path, model: str) -> str:
             "both"
         )
     seals.refuse_edited(file, path)
-    if file.schema_version == SCHEMA_VERSION:
+    both = (path, path.with_suffix(".npz"))
+    predictions = stored_predictions(both[1], file.predictions_sha256)
+    as_now = hashlib.sha256(packed(predictions)).hexdigest() == file.predictions_sha256
+    if file.schema_version == SCHEMA_VERSION and as_now:
         return f"{path}: already in version {SCHEMA_VERSION} of the format"
-    before = path.stat().st_size
-    save(folder, file, None)
-    return (
-        f"{path}: version {file.schema_version} -> {SCHEMA_VERSION}, {before:,} -> {path.stat().st_size:,} bytes; "
-        "no value changed"
-    )
+    before = [one.stat().st_size for one in both]
+    save(folder, file, predictions)
+    sizes = [f"{one.name} {size:,} -> {one.stat().st_size:,} bytes" for one, size in zip(both, before, strict=True)]
+    return f"{path}: version {file.schema_version} -> {SCHEMA_VERSION}; {', '.join(sizes)}; no value changed"

@@ -241,7 +241,10 @@ class BaselineFile(Record):
         default_factory=dict, description="further output -> its metric; empty in files before 1.9"
     )
     data_sha256: str
-    predictions_sha256: str = Field(description="of the .npz of stored per-example predictions beside this file")
+    predictions_sha256: str = Field(
+        description="of the .npz of stored per-example predictions beside this file; since 1.11 its arrays NAME^OTHER "
+        "are differences from others"
+    )
     updates: dict[str, Accepted] = Field(
         default_factory=dict, description="by id, which follows from the content: who accepted values, when and why"
     )

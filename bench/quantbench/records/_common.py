@@ -6,7 +6,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, Field
 
 FLOAT_CONTROL = "float32"  # the variant that all others of a model are compared with
-SCHEMA_VERSION = "1.10"
+SCHEMA_VERSION = "1.11"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # of a model or variant: part of cell ids and of file names
 # Where other processes interrupted a larger fraction of the blocks than this, a latency is measured again, and marked
 # if that does not help. At a load average of 5 on two cores 3 to 6 % were; above half, the typical block is disturbed.

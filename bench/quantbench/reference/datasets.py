@@ -18,7 +18,7 @@ import psutil
 
 from quantbench import files
 from quantbench.core.arrays import Array, Inputs, rows
-from quantbench.core.stored_maps import from_differences
+from quantbench.core.deltas import from_differences
 from quantbench.errors import BadInput
 from quantbench.reference import npy_folder, overlap
 
