@@ -1,13 +1,14 @@
 """A further output of a model is judged as the main one: paired, in the same budget, by its own limit, by its name."""
 
 import csv
+from dataclasses import replace
 from io import StringIO
 
 import numpy as np
 import pytest
 from conftest import accepted
 from made_up_cells import FLOAT, HALF, Model, Run, baseline, model, outcome, run
-from made_up_runs import LABELS, answers
+from made_up_runs import LABELS, answers, clustered
 from quantbench import gate
 from quantbench.baselines.effective import EffectiveBaseline
 from quantbench.comparison import Outcome as Compared
@@ -17,7 +18,7 @@ from quantbench.comparison.summary import summarize
 from quantbench.core.options import RunOptions
 from quantbench.engine.workers.task import Outcome
 from quantbench.errors import Exit
-from quantbench.records import BaselineCell, Judgement, Kind, Report, Verdict
+from quantbench.records import BaselineCell, Contents, Judgement, Kind, Port, Report, Signature, Verdict
 from quantbench.reference.datasets import Pack, Split
 from quantbench.reference.metrics import ACCURACY
 from quantbench.reference.model import Floor, Head, ReferenceModel
@@ -192,3 +193,54 @@ def test_a_comparison_pairs_the_predictions_of_every_output() -> None:
     assert items["score"].outcome is Compared.UNCHANGED
     assert items["score@colour"].outcome is Compared.WORSE
     assert "80 newly wrong, 0 newly right of 1,000" in items["score@colour"].why
+
+
+# ---------------------------------------------------------------- the values of an output
+
+_RANDOM = np.random.default_rng(1)
+BOXES = _RANDOM.normal(0, 100, (len(LABELS), 3)).astype(np.float32)  # of the first output: far larger than those of
+OF_COLOURS = _RANDOM.dirichlet(np.ones(5), len(LABELS)).astype(np.float32)  # the second one, which are probabilities
+
+
+def with_values(boxes: np.ndarray, colours_of: np.ndarray) -> Outcome:
+    """Both outputs' values; the file holds the second output first."""
+    ports = [Port(name="b", dtype="FLOAT32", shape=[1, 5]), Port(name="a", dtype="FLOAT32", shape=[1, 3])]
+    signatures = {"serving_default": Signature(inputs={}, outputs={"output_0": 1, "output_1": 0})}
+    census = clustered().model_copy(update={"outputs": ports, "signatures": signatures})
+    return of(outputs=np.hstack([boxes, colours_of]), contents=Contents(census=census, ranges=[]))
+
+
+def of_values(half: Outcome, before: EffectiveBaseline | None = None) -> Run:
+    head = replace(two_headed().heads[0], metric=ACCURACY.of("output_1"))
+    both = {FLOAT: [with_values(BOXES, OF_COLOURS)], HALF: [half]}
+    return run(both, before or standing(), of=replace(two_headed(), heads=(head,)))
+
+
+def test_each_output_is_held_to_its_own_values_and_a_small_one_is_not_hidden_by_a_large_one() -> None:
+    near = of_values(with_values(BOXES * np.float32(1.001), OF_COLOURS))
+    near.recording.save("complete", Exit.GREEN)
+    before, stored = standing(), near.results.predictions()["m"]
+    assert {"ptq_float16#outputs", "ptq_float16@colour#outputs", "float32@colour#outputs"} <= set(stored)
+    assert stored["float32@colour#outputs"].shape[1] == 5
+    before.predictions |= {name: array for name, array in stored.items() if "#" in name}
+    assert before.file is not None
+    for name in ("float32", "ptq_float16"):
+        found = near.results.of(f"m/{name}").measurements
+        distances = {
+            key: accepted(found[key].value, gate.SMALLEST_EFFECT, found[key].unit)
+            for key in ("output_distance", "output_distance@colour")
+        }
+        cell = before.file.cells[name]
+        before.file.cells[name] = cell.model_copy(update={"measurements": {**cell.measurements, **distances}})
+    same = judged(of_values(with_values(BOXES * np.float32(1.001), OF_COLOURS), before))
+    assert {one.verdict for one in same.values()} == {Verdict.PASS}
+    without_softmax = np.log(OF_COLOURS + 1e-6)
+    broken = of_values(with_values(BOXES * np.float32(1.001), without_softmax), before)
+    red = [one for one in judged(broken).values() if one.verdict is Verdict.REGRESSED]
+    assert [one.measurement for one in red] == ["output_distance@colour"]
+    assert red[0].message.startswith("output colour: the outputs differ from the float32 reference's by")
+    other = of_values(with_values(BOXES[:, ::-1], OF_COLOURS), before)
+    assert [key for key, one in judged(other).items() if one.verdict is Verdict.REGRESSED] == [
+        ("output_distance", "baseline")
+    ]
+    assert other.budget.even().judgements == of_values(with_values(BOXES, OF_COLOURS)).budget.even().judgements + 4

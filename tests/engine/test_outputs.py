@@ -130,7 +130,7 @@ def test_each_seed_is_compared_with_its_controls_seed() -> None:
 
 def test_outputs_of_another_shape_are_stored_nowhere() -> None:
     of = made(half=NEAR[:, :9])
-    assert of.results.of(HALF).to_store is None
+    assert of.results.of(HALF).to_store == {}
     assert "output_distance" not in of.results.of(HALF).measurements
     assert judged(made(half=NEAR[:, :9], standing=standing())).verdict is Verdict.ERROR
 

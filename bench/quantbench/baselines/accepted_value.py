@@ -162,7 +162,7 @@ def value_of(name: str, cell: Cell, accepted: Accepted) -> BaselineValue:
             else "none needed: changed predictions get a paired test",
             accepted=accepted,
         )
-    if name == OUTPUT_DISTANCE:
+    if without_output(name) == OUTPUT_DISTANCE:
         return BaselineValue(
             value=measured.value,
             unit=measured.unit,

@@ -115,6 +115,12 @@ def _contents(models: dict[str, ReferenceModel], folder: Path, today: datetime.d
             yield from _File(path, file, models.get(path.stem), today).findings()
 
 
+def _stored_of(output: str, stored_as: str) -> str:
+    """Return the name of the stored predictions of an output; ``stored_as`` is that of the main one's."""
+    variant, at, results_class = stored_as.partition("@")
+    return f"{of_head(variant, output)}{at}{results_class}" if output else stored_as
+
+
 @dataclass
 class _File:
     """One readable baseline file; ``model`` is None where its model is gone."""
@@ -187,7 +193,7 @@ class _File:
             held = cell.overlays[results_class].measurements if results_class in cell.overlays else {}
             measured = held if results_class else cell.measurements
             if of_outputs is not None:
-                if OUTPUT_DISTANCE not in measured:
+                if of_output(OUTPUT_DISTANCE, output) not in measured:
                     yield Finding(path, name, "output distances of a cell that has no accepted one", _RESTORE)
                 if self.model is not None and not are_stored_outputs(array, len(self.model.pack().test)):
                     yield Finding(path, name, f"not output distances: shape {array.shape} ({array.dtype})", _RESTORE)
@@ -229,22 +235,18 @@ class _File:
     def _values(self, cell: str, values: dict[str, BaselineValue], stored_as: str) -> Iterator[Finding]:
         for name, value in values.items():
             yield from self._loosened(cell, name, value)
-        distance = values.get(OUTPUT_DISTANCE)
-        if (
-            distance is not None
-            and self.stored
-            and not gate.is_distance_of(distance, self.stored.get(of_name(stored_as)))
-        ):
-            what = f"the output distance {distance.value:g} is not that of the stored outputs: it was edited"
-            yield Finding(self.path, cell, what, _RESTORE)
         for output in ("", *self.file.outputs):
+            distance = values.get(of_output(OUTPUT_DISTANCE, output))
+            held = self.stored.get(of_name(_stored_of(output, stored_as)))
+            if distance is not None and self.stored and not gate.is_distance_of(distance, held):
+                what = f"the output distance {distance.value:g} is not that of the stored outputs: it was edited"
+                yield Finding(self.path, cell, what, _RESTORE)
             score = values.get(of_output("score", output))
             if score is not None and self.path.with_suffix(".npz").exists():
                 yield from self._score(cell, output, score, stored_as)
 
     def _score(self, cell: str, output: str, score: BaselineValue, stored_as: str) -> Iterator[Finding]:
-        variant, at, results_class = stored_as.partition("@")
-        name = f"{of_head(variant, output)}{at}{results_class}" if output else stored_as
+        name = _stored_of(output, stored_as)
         array = self.stored.get(name)
         whose = f" of output {output}" if output else ""
         if array is None:

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from quantbench import gate
 from quantbench.baselines.files import Baseline
-from quantbench.core.distances import of_head
+from quantbench.core.distances import of_head, outputs_of, stored_as
 from quantbench.records import BaselineCell
 from quantbench.records.measurements import output_in, without_output
 
@@ -17,11 +17,9 @@ def of_output(baseline: _Baseline, output: str) -> _Baseline:
     if not output or baseline.file is None:
         return baseline
     cells = {name: gate.accepted_of(cell, output) or BaselineCell() for name, cell in baseline.file.cells.items()}
-    predictions = {
-        name: baseline.predictions[of_head(name, output)]
-        for name in cells
-        if of_head(name, output) in baseline.predictions
-    }
+    stored = {of_head(name, output): name for name in cells}
+    stored |= {outputs_of(name, output): stored_as(name) for name in cells}
+    predictions = {stored[name]: array for name, array in baseline.predictions.items() if name in stored}
     return replace(baseline, file=baseline.file.model_copy(update={"cells": cells}), predictions=predictions)
 
 

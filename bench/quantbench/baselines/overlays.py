@@ -58,7 +58,8 @@ def resolve(baseline: Baseline, results_class: str) -> Baseline:
     for name, cell in baseline.file.cells.items():
         of_heads = [of_head(name, output) for output in outputs_in(cell)]
         predicted = [(stored_as(one, results_class), one) for one in (name, *of_heads)]
-        for here, base in (*predicted, (outputs_of(name, results_class), of_base(name))):
+        compared = [(outputs_of(one, results_class), of_base(one)) for one in (name, *of_heads)]
+        for here, base in (*predicted, *compared):
             own = baseline.predictions.get(here)
             if results_class in cell.overlays and own is not None:
                 predictions[base] = own

@@ -15,8 +15,7 @@ from quantbench.baselines.accepted_value import Move, outgrown, without_outgrown
 from quantbench.baselines.files import Baseline, json_path, stored_hashes
 from quantbench.baselines.update_cell import degrees, taken, with_pooled_noise
 from quantbench.core.arrays import Array
-from quantbench.core.distances import of_head
-from quantbench.core.distances import stored_as as outputs_name
+from quantbench.core.distances import of_head, outputs_of
 from quantbench.core.environment import class_accepted, class_of, describe, today
 from quantbench.errors import BadInput
 from quantbench.records import (
@@ -267,7 +266,7 @@ def propose(
         entry, moved = draft.entry(cell, report)
         moves += moved
         entry = _restarted(entry) if restart_drift else entry
-        outputs = draft.outputs(cell, moved, stored)
+        outputs = {output: draft.outputs(cell, output, moved, stored) for output in ("", *cell.outputs)}
         answers = {output: draft.answers(cell, output, moved, stored) for output in ("", *cell.outputs)}
         draft.take(cell, entry, answers, outputs, overlay)
     before = baseline.file.cells if baseline.file else {}
@@ -331,10 +330,10 @@ class _Draft:
         anew = _taken_anew(moved, of_output("score", output))
         return (stored if anew else self.seen.predictions).get(_predictions_of(cell.variant, output))
 
-    def outputs(self, cell: Cell, moved: list[Move], stored: dict[str, Array]) -> Array | None:
-        """Choose the distances of the outputs that belong to an entry, or the float control's outputs."""
-        anew = _taken_anew(moved, OUTPUT_DISTANCE)
-        return (stored if anew else self.seen.predictions).get(outputs_name(cell.variant))
+    def outputs(self, cell: Cell, output: str, moved: list[Move], stored: dict[str, Array]) -> Array | None:
+        """Choose the distances of an output that belong to an entry, or the float control's own values of it."""
+        anew = _taken_anew(moved, of_output(OUTPUT_DISTANCE, output))
+        return (stored if anew else self.seen.predictions).get(outputs_of(cell.variant, output))
 
     def take_floors(
         self, cells: list[Cell], before: Mapping[str, BaselineCell], floor_of: Mapping[str, FloorOf]
@@ -369,7 +368,7 @@ class _Draft:
         cell: Cell,
         entry: BaselineCell,
         answers: Mapping[str, Array | None],
-        outputs: Array | None,
+        outputs: Mapping[str, Array | None],
         overlay: bool,
     ) -> None:
         """Put an entry into the base, or into the overlay of its class where it has or requests one."""
@@ -386,7 +385,9 @@ class _Draft:
         for output, predictions in answers.items():
             scored = of_output("score", output) in entry.measurements
             self._keep(_predictions_of(cell.variant, output), predictions if scored else None)
-        self._keep(outputs_name(cell.variant), outputs if OUTPUT_DISTANCE in entry.measurements else None)
+        for output, distances in outputs.items():
+            compared = of_output(OUTPUT_DISTANCE, output) in entry.measurements
+            self._keep(outputs_of(cell.variant, output), distances if compared else None)
 
     def _lay_over(
         self,
@@ -394,7 +395,7 @@ class _Draft:
         base: BaselineCell,
         entry: BaselineCell,
         answers: Mapping[str, Array | None],
-        outputs: Array | None,
+        outputs: Mapping[str, Array | None],
     ) -> None:
         own = self._overlay(cell, base, without_outgrown(entry), answers)
         others = {name: overlay for name, overlay in base.overlays.items() if name != self._here}
@@ -411,8 +412,10 @@ class _Draft:
             scored = own is not None and of_output("score", output) in own.measurements
             stored_as = overlays.stored_as(_predictions_of(cell.variant, output), self._here)
             self._keep(stored_as, predictions if scored else None)
-        compared = own is not None and OUTPUT_DISTANCE in own.measurements
-        self._keep(overlays.outputs_of(cell.variant, self._here), outputs if compared else None)
+        for output, distances in outputs.items():
+            compared = own is not None and of_output(OUTPUT_DISTANCE, output) in own.measurements
+            name = overlays.outputs_of(_predictions_of(cell.variant, output), self._here)
+            self._keep(name, distances if compared else None)
         self.overlaid += [cell.id] if own is not None else []
 
     def _overlay(
@@ -526,12 +529,13 @@ def _stored(cells: list[Cell], run_folder: Path, model: str) -> dict[str, Array]
                 f"{path}: array {cell.variant!r}: expected {score.n} predictions as in the report, found "
                 f"{len(stored[cell.variant])}; fetch the run's whole folder again"
             )
-        distance = cell.measurements.get(OUTPUT_DISTANCE)
-        if distance is not None and not gate.is_distance_of(distance, stored.get(outputs_name(cell.variant))):
-            raise BadInput(
-                f"{path}: array {outputs_name(cell.variant)!r}: expected the distances whose mean is the report's "
-                f"{distance.value:.9g}; fetch the run's whole folder again"
-            )
+        for output in ("", *cell.outputs):
+            distance, name = cell.measurements.get(of_output(OUTPUT_DISTANCE, output)), outputs_of(cell.variant, output)
+            if distance is not None and not gate.is_distance_of(distance, stored.get(name)):
+                raise BadInput(
+                    f"{path}: array {name!r}: expected the distances whose mean is the report's {distance.value:.9g}; "
+                    "fetch the run's whole folder again"
+                )
     return stored
 
 

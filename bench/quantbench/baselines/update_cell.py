@@ -129,10 +129,10 @@ def _score_and_size_moves(
             f"model's other trained cells do not tell the spread; run again with --seeds {MINIMUM_SEEDS}, or leave the "
             "cell out with --only"
         )
-    scores = [of_output("score", output) for output in ("", *cell.outputs)]
+    scores, distances = ([of_output(of, output) for output in ("", *cell.outputs)] for of in ("score", OUTPUT_DISTANCE))
     names = [
         name
-        for name in (*scores, OUTPUT_DISTANCE, *gate.SIZE_TOLERANCES)
+        for name in (*scores, *distances, *gate.SIZE_TOLERANCES)
         if name in cell.measurements and kind_of(name) in cell.verdicts
     ]
     values = {name: value_of(name, cell, accepted) for name in names}

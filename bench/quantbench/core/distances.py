@@ -35,6 +35,11 @@ def of_head(variant: str, head: str) -> str:
     return f"{variant}@{head}"
 
 
+def outputs_of(variant: str, output: str) -> str:
+    """Return the name of an array of distances or outputs of one output of a variant; empty for the main one."""
+    return stored_as(of_head(variant, output) if output else variant)
+
+
 def owner(name: str) -> str | None:
     """Return whose distances or outputs an array of this name holds; None where it holds predictions."""
     return name.removesuffix(_MARK) if name.endswith(_MARK) else None

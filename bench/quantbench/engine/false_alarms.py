@@ -16,9 +16,9 @@ from quantbench.records.measurements import OUTPUT_DISTANCE, of_output
 from quantbench.reference.heads import by_output
 
 
-def of_outputs(cell_id: CellId) -> str:
-    """Return the name by which the judgement of a cell's outputs shares the budget; its score has the cell's id."""
-    return f"{cell_id} {OUTPUT_DISTANCE}"
+def of_outputs(cell_id: CellId, output: str = "") -> str:
+    """Return the name by which the judgement of an output shares the budget; its score has the cell's id."""
+    return f"{of_output(cell_id, output)} {OUTPUT_DISTANCE}"
 
 
 def outputs_of(cell: Planned) -> list[str]:
@@ -44,7 +44,7 @@ class Budget:
         self._pooled: list[Pooled] = []
         self._at_even_share: dict[tuple[CellId, str], Judgement] = {}
         self._scored: dict[tuple[CellId, str], Scored] = {}
-        self._outputs_at_even_share: dict[CellId, Judgement | None] = {}
+        self._outputs_at_even_share: dict[tuple[CellId, str], Judgement | None] = {}
 
     @property
     def settled(self) -> bool:
@@ -108,7 +108,10 @@ class Budget:
             if cell.variant.trained
             for output in outputs_of(cell)
         )
-        return of_scores + heavier + sum(OUTPUT_DISTANCE in one.measurements for _, one in known)
+        of_distances = sum(
+            of_output(OUTPUT_DISTANCE, output) in one.measurements for cell, one in known for output in outputs_of(cell)
+        )
+        return of_scores + heavier + of_distances
 
     @cached_property
     def _timed_ones(self) -> int:
@@ -152,25 +155,31 @@ class Budget:
         """Judge a cell anew, as its seeds are others."""
         self._at_even_share = {key: judged for key, judged in self._at_even_share.items() if key[0] != cell_id}
         self._scored = {key: scored for key, scored in self._scored.items() if key[0] != cell_id}
-        self._outputs_at_even_share.pop(cell_id, None)
+        self._outputs_at_even_share = {
+            key: judged for key, judged in self._outputs_at_even_share.items() if key[0] != cell_id
+        }
 
-    def outputs_at_even_share(self, result: CellResult) -> Judgement | None:
-        """How a cell's outputs are judged if chance has moved all judgements; its controls have to be computed."""
-        cell = result.cell
-        if cell.id not in self._outputs_at_even_share:
-            compared = self.compared(result)
-            self._outputs_at_even_share[cell.id] = compared.judge(self.even().share) if compared else None
-        return self._outputs_at_even_share[cell.id]
+    def outputs_at_even_share(self, result: CellResult, output: str = "") -> Judgement | None:
+        """How the values of an output are judged if chance has moved all judgements; its controls have to be computed.
+
+        Args:
+            output: a further output; empty for the main one.
+        """
+        key = result.cell.id, output
+        if key not in self._outputs_at_even_share:
+            compared = self.compared(result, output)
+            self._outputs_at_even_share[key] = compared.judge(self.even().share) if compared else None
+        return self._outputs_at_even_share[key]
 
     def p_values(self, result: CellResult) -> dict[str, float]:
         """The p-values of a cell that share the budget: of its scores and its outputs, where chance has moved them."""
-        judged_at = {
-            of_output(result.cell.id, output): self.at_even_share(result, output) for output in outputs_of(result.cell)
+        found: dict[str, Judgement | None] = {}
+        for output in outputs_of(result.cell):
+            found[of_output(result.cell.id, output)] = self.at_even_share(result, output)
+            found[of_outputs(result.cell.id, output)] = self.outputs_at_even_share(result, output)
+        return {
+            name: judged.p_value for name, judged in found.items() if judged is not None and judged.p_value is not None
         }
-        outputs = self.outputs_at_even_share(result)
-        if outputs is not None:
-            judged_at[of_outputs(result.cell.id)] = outputs
-        return {name: judged.p_value for name, judged in judged_at.items() if judged.p_value is not None}
 
     def settle(self, results: Collection[CellResult], unfinished: int = 0) -> None:
         """Fix what each score is red at, and judge the cells of each model together.
@@ -186,11 +195,15 @@ class Budget:
             if self.at_even_share(result, output).p_value is not None
         ]
         tested = [test for one in moved for test in self.scored(*one).hypotheses(self.at_even_share(*one))]
-        tested += [
-            gate.Hypothesis(name, p_value)
+        distances = {
+            of_outputs(result.cell.id, output): self.outputs_at_even_share(result, output)
             for result in results
-            for name, p_value in self.p_values(result).items()
-            if name == of_outputs(result.cell.id)
+            for output in outputs_of(result.cell)
+        }
+        tested += [
+            gate.Hypothesis(name, judged.p_value)
+            for name, judged in distances.items()
+            if judged is not None and judged.p_value is not None
         ]
         if self._plan.is_part:
             self._thresholds = gate.even_thresholds(tested, self.even().share, self._potential)
@@ -222,20 +235,24 @@ class Budget:
         """
         return self.thresholds.of(name)
 
-    def compared(self, result: CellResult) -> Compared | None:
-        """The outputs of a finished cell, as they are judged; None where no baseline can tell of them."""
-        cell = result.cell
-        first = result.first
+    def compared(self, result: CellResult, output: str = "") -> Compared | None:
+        """The values of an output of a finished cell, as they are judged; None where no baseline can tell of them.
+
+        Args:
+            output: a further output; empty for the main one.
+        """
+        cell, first = result.cell, result.first
         lost = result.failure is not None or first is None or any(outcome.nonfinite for outcome in result.outcomes)
         if lost or first is None or self._rules.train:
             return None
+        by_rules = self._rules.of_output(cell, output)
         return Compared(
-            self._rules.subject(cell),
-            cell.model.metric,
-            self._rules.baselines[cell.model.name],
-            result.measurements.get(OUTPUT_DISTANCE),
-            first.predictions,
-            result.to_store,
+            by_rules.subject,
+            by_rules.model.metric,
+            by_rules.baseline,
+            result.measurements.get(of_output(OUTPUT_DISTANCE, output)),
+            predicted(first, output),
+            result.to_store.get(output),
             cell.variant.trained,
             self._rules.strict_change,
         )

@@ -99,7 +99,7 @@ class Judging:
         outputs = outputs_of(cell)
         judgements = [
             *(judged for output in outputs for judged in self._score(result, output)),
-            *self._outputs(result),
+            *(judged for output in outputs for judged in self._outputs(result, output)),
             *self._agreements(result),
             *self._against_control(result, control),
         ]
@@ -129,11 +129,11 @@ class Judging:
         judged = scored.judge(self._budget.holm_threshold(of_output(result.cell.id, output)))
         return [scored.with_origin(judged), *scored.judge_parts(self._budget.thresholds)]
 
-    def _outputs(self, result: CellResult) -> list[Judgement]:
-        """Judge the distance of the outputs from the control's; empty where the baseline has none."""
-        judged, compared = self._budget.outputs_at_even_share(result), self._budget.compared(result)
+    def _outputs(self, result: CellResult, output: str) -> list[Judgement]:
+        """Judge the distance of an output from the control's; empty where the baseline has none."""
+        judged, compared = self._budget.outputs_at_even_share(result, output), self._budget.compared(result, output)
         if judged is not None and judged.p_value is not None and compared is not None:
-            judged = compared.judge(self._budget.holm_threshold(of_outputs(result.cell.id)))
+            judged = compared.judge(self._budget.holm_threshold(of_outputs(result.cell.id, output)))
         return [judged] if judged is not None else []
 
     def _agreements(self, result: CellResult) -> list[Judgement]:

@@ -1,7 +1,7 @@
 """Turn the outcome of computing a cell into measurements: values with unit, n and spread. Nothing here judges."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -82,8 +82,11 @@ def sizes(outcome: Outcome) -> dict[str, Measurement]:
     return {name: Measurement(value=size, unit=units.get(name, "bytes"), n=1) for name, size in outcome.sizes.items()}
 
 
-def output_distance(good: Sequence[Outcome], references: Sequence[Outcome], trained: bool) -> dict[str, Measurement]:
-    """Return the distance of the outputs from the control's, each seed's from that of the same seed where it has one.
+def output_distance(
+    model: ReferenceModel, good: Sequence[Outcome], references: Sequence[Outcome], trained: bool
+) -> dict[str, Measurement]:
+    """Return the distance of each scored output from the control's, each seed's from that of the same seed where it
+    has one.
 
     Args:
         references: outcomes of the control, or of the float control where there is none, one per seed; empty for the
@@ -97,8 +100,20 @@ def output_distance(good: Sequence[Outcome], references: Sequence[Outcome], trai
         if outcome.outputs is None or reference is None:
             return {}
         pairs.append((outcome.outputs, reference))
-    found = behaving.output_distance(pairs, trained)
-    return {} if found is None else {OUTPUT_DISTANCE: found}
+    found = {}
+    for output, of in columns(model, good[0]).items():
+        apart = [(new[:, of], old[:, of]) for new, old in pairs if new.shape == old.shape]
+        distance = behaving.output_distance(apart, trained) if len(apart) == len(pairs) else None
+        if distance is not None:
+            found[of_output(OUTPUT_DISTANCE, output)] = distance
+    return found
+
+
+def columns(model: ReferenceModel, outcome: Outcome) -> Mapping[str, Array | slice]:
+    """Return which values of a row of outputs belong to each scored output; all to the main one where it is alone."""
+    of = behaving.columns(outcome.contents.census if outcome.contents else None, model)
+    known = outcome.outputs is not None and sum(map(len, of.values())) == outcome.outputs.shape[1]
+    return of if of and known else {"": slice(None)}
 
 
 def output_fidelity(metric: Metric, good: list[Outcome], control: Outcome | None) -> dict[str, Measurement]:

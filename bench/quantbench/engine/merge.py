@@ -23,7 +23,7 @@ from quantbench.baselines.files import stored_hashes
 from quantbench.baselines.merge_base import InForce, in_force
 from quantbench.core import environment
 from quantbench.core.arrays import Array
-from quantbench.core.distances import of_head, stored_as
+from quantbench.core.distances import of_head, outputs_of, stored_as
 from quantbench.core.options import RunOptions, run_argument
 from quantbench.engine import artifacts, causes, morning
 from quantbench.engine.cell import CellId
@@ -170,10 +170,12 @@ class Whole:
         }
         tested = [test for one in scored.values() for test in one.hypotheses(one.judge(of_scores))]
         tested += [
-            gate.Hypothesis(of_outputs(cell.id), judged.p_value)
+            gate.Hypothesis(of_outputs(cell.id, output_in(judged.measurement)), judged.p_value)
             for cell, _ in self.cells
             for judged in cell.judgements
-            if judged.measurement == OUTPUT_DISTANCE and _shares_budget(judged) and judged.p_value is not None
+            if without_output(judged.measurement) == OUTPUT_DISTANCE
+            and _shares_budget(judged)
+            and judged.p_value is not None
         ]
         pools = pools_of(scored.values())
         of_pools = [pool.hypothesis() for pool, _ in pools]
@@ -268,9 +270,10 @@ class Whole:
             if old.measurement in outdated:
                 continue  # told that the judgement before it passes in spite of an xfail; told again if it still does
             if _shares_budget(old):
-                if old.measurement == OUTPUT_DISTANCE:
-                    allowed = thresholds.of(of_outputs(cell.id))
-                    new = [self._outputs(cell, piece, subject, baseline, allowed) or old]
+                if without_output(old.measurement) == OUTPUT_DISTANCE:
+                    output = output_in(old.measurement)
+                    allowed = thresholds.of(of_outputs(cell.id, output))
+                    new = [self._outputs(cell, piece, output, allowed) or old]
                 elif old.kind is Kind.LATENCY:
                     new = [_latency(cell, piece, subject, accepted, old, alpha)]
                 else:
@@ -313,16 +316,14 @@ class Whole:
             flipped=next((judged.flipped for judged in cell.judgements if judged.measurement == name), None),
         )
 
-    def _outputs(
-        self, cell: Cell, piece: Piece, subject: gate.Subject, baseline: EffectiveBaseline, allowed: float
-    ) -> Judgement | None:
+    def _outputs(self, cell: Cell, piece: Piece, output: str, allowed: float) -> Judgement | None:
         compared = Compared(
-            subject,
-            self.models[cell.model].metric,
-            baseline,
-            cell.measurements.get(OUTPUT_DISTANCE),
-            self.predictions[cell.model][cell.variant],
-            self.predictions[cell.model].get(stored_as(cell.variant)),
+            replace(self._subject(cell, piece), output=output),
+            by_output(self.models[cell.model])[output].metric,
+            baseline_outputs.of_output(self._effective_baseline(cell.model, piece), output),
+            cell.measurements.get(of_output(OUTPUT_DISTANCE, output)),
+            self.predictions[cell.model][of_head(cell.variant, output) if output else cell.variant],
+            self.predictions[cell.model].get(outputs_of(cell.variant, output)),
             trained=bool(cell.seeds),
             strict=piece.shard.options.get("strict_change") == "True",
         )

@@ -1,4 +1,4 @@
-"""The outputs of a cell to be judged, whether a run has just computed them or its folder tells of them."""
+"""One output of a cell to be judged, whether a run has just computed them or its folder tells of them."""
 
 from dataclasses import dataclass
 
@@ -15,10 +15,10 @@ from quantbench.reference.metrics import Metric
 
 @dataclass(frozen=True)
 class Compared:
-    """The outputs of one cell with all that their judge needs.
+    """One output of a cell with all that its judge needs.
 
     Attributes:
-        baseline: of the model, as it stands today and there where the outputs were computed.
+        baseline: of the model as this output has it, as it stands today and there where the outputs were computed.
         distance: from the control's, as measured.
         predictions: of the first seed.
         to_store: what a run stores of the first seed's outputs.
@@ -54,9 +54,10 @@ class Compared:
             0 if stored is None else len(stored),
         )
         accepted = self.baseline.cell(variant)
-        return gate.fidelity(
+        judged = gate.fidelity(
             self.subject, outputs, accepted, allowed, self.trained, self._trainings(), strict=self.strict
         )
+        return None if judged is None else gate.of_this_output(judged, self.subject.output)
 
     def _trainings(self) -> list[list[float]]:
         """Mean distances over seeds of the model's trained cells."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from quantbench.baselines import overlays
 from quantbench.core.arrays import Array
-from quantbench.core.distances import of_head, stored_as
+from quantbench.core.distances import of_head, outputs_of
 from quantbench.engine import measurements as measured
 from quantbench.engine.cell import CellId, Planned, failure_of
 from quantbench.engine.there import There
@@ -54,8 +54,8 @@ class CellResult:
         computed: measurements of the artifact itself, and of its fidelity to its control.
         evidence: details behind the numbers; None where the cell failed or is not computed.
         predictions_sha256, reference_sha256: of the first seed's predictions, and of those on the reference kernels.
-        to_store: what later runs compare the first seed's outputs with: distances from its control's, or the float
-            control's own outputs; None where there are none.
+        to_store: what later runs compare the first seed's outputs with, by output, the main one empty: distances from
+            its control's, or the float control's own outputs.
         control_agreement: fraction of examples on which the first seed agrees with its control, where known.
         beside: of further seeds of a control, which only the limits of its variants use.
     """
@@ -68,7 +68,7 @@ class CellResult:
     failure: Failure | None = None
     predictions_sha256: str | None = None
     reference_sha256: str | None = None
-    to_store: Array | None = None
+    to_store: Mapping[str, Array] = field(default_factory=dict)
     control_agreement: float | None = None
     alone: MeasuredAlone = field(default_factory=MeasuredAlone)
     beside: tuple[Outcome, ...] = ()
@@ -146,11 +146,18 @@ def result_of(
     )
 
 
-def _to_store(cell: Planned, first: Outcome, references: Sequence[Outcome]) -> Array | None:
-    if first.failure is not None or first.nonfinite:
-        return None
-    others = references[0].outputs if references else None
-    return fidelity.to_store(first.outputs, others, is_reference=cell.reference is None)
+def _to_store(cell: Planned, first: Outcome, references: Sequence[Outcome]) -> dict[str, Array]:
+    own, others = first.outputs, references[0].outputs if references else None
+    is_reference = cell.reference is None
+    if first.failure is not None or first.nonfinite or own is None:
+        return {}
+    if not is_reference and (others is None or others.shape != own.shape):
+        return {}
+    found = {
+        output: fidelity.to_store(own[:, of], None if others is None else others[:, of], is_reference)
+        for output, of in measured.columns(cell.model, first).items()
+    }
+    return {output: array for output, array in found.items() if array is not None}
 
 
 def _measurements(
@@ -168,7 +175,7 @@ def _measurements(
         return measurements
     measurements |= measured.output_fidelity(cell.model.metric, good, control) | measured.sizes(good[0])
     if references or cell.reference is None:
-        measurements |= measured.output_distance(good, references, cell.variant.trained)
+        measurements |= measured.output_distance(cell.model, good, references, cell.variant.trained)
     if good[0].memory is not None:
         of_float = None if float_control is None or cell.id == cell.float_control else float_control.memory
         measurements |= measured.memory(good[0].memory, of_float)
@@ -246,9 +253,8 @@ class Results:
                     if there.predictions is not None:
                         arrays[overlays.stored_as(cell.variant.name, there.results_class)] = there.predictions
                 arrays.update({of_head(cell.variant.name, head): found for head, found in first.heads.items()})
-                outputs = self._made[cell.id][1].to_store if cell.id in self._made else None
-                if outputs is not None:
-                    arrays[stored_as(cell.variant.name)] = outputs
+                for output, kept in (self._made[cell.id][1].to_store if cell.id in self._made else {}).items():
+                    arrays[outputs_of(cell.variant.name, output)] = kept
         return by_model
 
     def evidence(self) -> dict[str, dict[str, Evidence]]:

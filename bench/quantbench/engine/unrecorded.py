@@ -7,7 +7,7 @@ from quantbench.core import environment
 from quantbench.engine.context import Rules
 from quantbench.engine.results import CellResult
 from quantbench.records import BaselineCell, Kind
-from quantbench.records.measurements import INSTRUCTIONS, MEAN, OUTPUT_DISTANCE, shown
+from quantbench.records.measurements import INSTRUCTIONS, MEAN, OUTPUT_DISTANCE, of_output, shown
 
 OUTPUTS = "the outputs themselves"
 INTERFACE = "signatures, options of operators and ranges of weights"
@@ -35,7 +35,8 @@ def counts(cells: Iterable[tuple[CellResult, BaselineCell]], rules: Rules) -> di
         kinds, measured = result.cell.kinds, result.measurements
         if not rules.train:
             scored = Kind.ACCURACY in kinds and "score" in accepted.measurements
-            found[OUTPUTS] += scored and OUTPUT_DISTANCE not in accepted.measurements
+            distances = {of_output(OUTPUT_DISTANCE, output) for output in ("", *result.to_store)}
+            found[OUTPUTS] += scored and not distances <= accepted.measurements.keys()
             census = accepted.census if Kind.STRUCTURE in kinds else None
             found[INTERFACE] += census is not None and census.signatures is None
             trained = Kind.ACCURACY in kinds and any(one.training for one in result.outcomes)

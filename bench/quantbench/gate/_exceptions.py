@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from quantbench.gate._common import Subject
 from quantbench.records import Action, BaselineCell, BaselineValue, Judgement, Kind, Loosened, Verdict, Xfail
-from quantbench.records.measurements import INSTRUCTIONS, OUTPUT_DISTANCE, of_output, output_in, shown
+from quantbench.records.measurements import INSTRUCTIONS, OUTPUT_DISTANCE, of_output, output_in, shown, without_output
 
 # Judgements whose name is not that of their measurement, and those without a baseline value.
 EXCUSABLE = (
@@ -214,9 +214,11 @@ def exceptions(cell: BaselineCell, score_unit: str, today: datetime.date, machin
 
 def _unit(name: str, value: BaselineValue, score_unit: str) -> str:
     """Return the unit of a tolerance; per cent where it is a fraction of the value."""
+    if without_output(name) == OUTPUT_DISTANCE:
+        return "of distance"
     if output_in(name):
         return "pp" if value.unit == "fraction" else value.unit
-    return {"score": score_unit, "arena": "bytes", OUTPUT_DISTANCE: "of distance"}.get(name, "%")
+    return {"score": score_unit, "arena": "bytes"}.get(name, "%")
 
 
 def _of(machine: str, name: str) -> bool:

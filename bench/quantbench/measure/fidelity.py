@@ -1,13 +1,15 @@
 """Measure the output fidelity of an artifact: its agreement with the float control, example by example."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from quantbench.core.arrays import Array
 from quantbench.core.distances import are_probabilities, decode, distance_from, distances, encode, kept
-from quantbench.records import Measurement
-from quantbench.reference.metrics import Metric
+from quantbench.records import Census, Measurement
+from quantbench.reference.metrics import Metric, in_order
+from quantbench.reference.model import ReferenceModel
 
 
 def against_control(
@@ -44,6 +46,33 @@ def against_control(
     if are_probabilities(old):
         measurements["output_kl"] = Measurement(value=_divergence(old, new), unit="nats", n=n)
     return measurements
+
+
+def columns(census: Census | None, model: ReferenceModel) -> dict[str, Array]:
+    """Return which values of a row of all outputs belong to each scored output, by its name.
+
+    The main output, whose name is empty, has all that no other one has. Apart, a small output is not hidden by large
+    values of another, and each is measured by the distance that its own values ask for.
+    """
+    sizes = {} if census is None else _sizes(census)
+    places, start = {}, 0
+    for name in in_order(dict.fromkeys(sizes, np.empty(0))):
+        places[name] = np.arange(start, start + sizes[name])
+        start += sizes[name]
+    found = {
+        head.name: np.concatenate([places[name] for name in head.metric.outputs])
+        for head in model.heads
+        if head.metric.outputs and all(name in places for name in head.metric.outputs)
+    }
+    rest = np.setdiff1d(np.arange(start), np.concatenate([np.empty(0, dtype=int), *found.values()]))
+    return {"": rest, **found} if found else {}
+
+
+def _sizes(census: Census) -> dict[str, int]:
+    """Return how many values an example has in each output, by its name in the signature where there is one."""
+    signature = next(iter((census.signatures or {}).values()), None)
+    named = {} if signature is None else {place: name for name, place in signature.outputs.items()}
+    return {named.get(place, port.name): math.prod(port.shape[1:]) for place, port in enumerate(census.outputs)}
 
 
 def to_store(outputs: Array | None, control_outputs: Array | None, is_reference: bool) -> Array | None:

@@ -157,7 +157,8 @@ class Night:
         seeds = tuple(range(len(outcomes)))
         computed = measurements.scores(cell.model, trained, outcomes) | self._distance(cell)
         outputs = self._stored(cell).get(stored_as(cell.variant.name))
-        return CellResult(replace(cell, seeds=seeds), outcomes, finished=True, computed=computed, to_store=outputs)
+        to_store = {} if outputs is None else {"": outputs}
+        return CellResult(replace(cell, seeds=seeds), outcomes, finished=True, computed=computed, to_store=to_store)
 
     def _distance(self, cell: Planned) -> dict[str, Measurement]:
         """Return the accepted distance of the outputs: predictions are drawn, and outputs stay as they were."""

@@ -1,5 +1,6 @@
 """Judge single cells as a nightly run does, by the engine's own objects and without computing the other cells."""
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from quantbench import gate
 from quantbench.baselines.effective import EffectiveBaseline, load_current
 from quantbench.core import environment
 from quantbench.core.arrays import Array
-from quantbench.core.distances import stored_as
+from quantbench.core.distances import of_head, outputs_of
 from quantbench.core.options import RunOptions
 from quantbench.engine.cell import Planned
 from quantbench.engine.context import Rules
@@ -28,7 +29,7 @@ from quantbench.records import (
     Kind,
     cell_key,
 )
-from quantbench.records.measurements import OUTPUT_DISTANCE
+from quantbench.records.measurements import OUTPUT_DISTANCE, without_output
 from quantbench.reference.model import ReferenceModel, load_models
 from quantbench.variants import of_every_model
 
@@ -56,12 +57,17 @@ class Nightly:
         empty = BaselineFile(
             model=model.name,
             metric=model.metric.name,
+            outputs={head.name: head.metric.name for head in model.heads},
             data_sha256=model.data_sha256,
             predictions_sha256="",
             cells={},
         )
         self.baseline = EffectiveBaseline(empty)
-        others = {name: _accepted_of(one, options.baseline_dir) for name, one in models.items() if name != model.name}
+        others = {
+            name: _accepted_of(one.file, name, options.baseline_dir)
+            for name, one in models.items()
+            if name != model.name
+        }
         rules = Rules({**others, model.name: self.baseline}, environment.collect(), "reports/selftest")
         self._budget = Budget(self._plan, rules, gate.DEFAULT_BUDGET, (1,))
         self._judging = Judging(rules, self._budget, environment.today())
@@ -89,8 +95,11 @@ class Nightly:
         cells = {**self.baseline.file.cells, variant: _accepted(result)}
         self.baseline.file = self.baseline.file.model_copy(update={"cells": cells})
         first = result.outcomes[0]
-        stored: dict[str, Array | None] = {variant: first.predictions, stored_as(variant): result.to_store}
-        self.baseline.predictions |= {name: array for name, array in stored.items() if array is not None}
+        stored = {of_head(variant, output): answers for output, answers in first.heads.items()}
+        stored |= {outputs_of(variant, output): array for output, array in result.to_store.items()}
+        if first.predictions is not None:
+            stored[variant] = first.predictions
+        self.baseline.predictions |= stored
 
     def judge(self, result: CellResult, control: CellResult) -> list[Judgement]:
         """Judge a result by everything that a run judges without timing or memory."""
@@ -108,10 +117,11 @@ class Nightly:
         return self._plan.cells[cell_key(self._model.name, variant)]
 
 
-def _accepted_of(model: ReferenceModel, folder: Path) -> EffectiveBaseline:
+@lru_cache
+def _accepted_of(file: Path, name: str, folder: Path) -> EffectiveBaseline:
     """Return another model's baseline, which tells how many outputs share the budget; empty where it has none."""
     try:
-        found = load_current(folder, model)
+        found = load_current(folder, load_models(file.parent)[name])
     except BadInput:
         return EffectiveBaseline()
     return EffectiveBaseline(found.file, found.predictions)
@@ -126,12 +136,12 @@ def _accepted(result: CellResult) -> BaselineCell:
             n=measured.n,
             noise=0.0,
             noise_from="healthy",
-            tolerance=_TOLERANCES[name],
+            tolerance=_TOLERANCES[without_output(name)],
             tolerance_from="as recorded by an update",
             accepted=stamp,
         )
         for name, measured in result.measurements.items()
-        if name in _TOLERANCES
+        if without_output(name) in _TOLERANCES
     }
     first = result.outcomes[0]
     return BaselineCell(
