@@ -1,5 +1,8 @@
 """The simulation of scores: it judges as the engine does, its nulls are even, and its rates can go red."""
 
+import multiprocessing
+import shutil
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +31,11 @@ from quantbench.selftest.nulls import (
     called_changed,
     draw,
     mcnemar,
+    null_runs,
     red,
     share_of,
     sharing_of,
+    together,
 )
 
 NAMES = ("seed_cnn", "lstm")
@@ -239,6 +244,29 @@ def test_the_report_gives_both_bounds_and_a_year() -> None:
 def test_models_with_a_label_for_each_pixel_are_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked: list[str] = []
     monkeypatch.setattr(outcomes, "load_baselines", lambda models, folder: asked.extend(models) or {})
-    assert outcomes.run(load_models(ROOT / "models"), tmp_path, True, lambda _: None) is None
+    assert outcomes.Simulation.of(load_models(ROOT / "models"), tmp_path, True).parts() == []
     assert "seed_cnn" in asked
     assert "segmenter" not in asked
+
+
+def test_the_numbers_are_the_same_however_many_processes_simulate(tmp_path: Path) -> None:
+    for folder in ("weights", "data"):
+        (tmp_path / folder).symlink_to(ROOT / "models" / folder)
+    shutil.copy(ROOT / "models" / "seed_cnn.py", tmp_path)
+    found = []
+    for workers in (1, 2):
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+            simulated = outcomes.start(pool, tmp_path, ROOT / "baselines", True)()
+            assert simulated is not None
+            found.append(simulated)
+    assert found[0] == found[1]
+    assert {one.plant for one in found[0].plants} >= {"two classes swapped", "all cells of a model"}
+    assert [one.what for one in found[0].nulls] == list(outcomes.NULLS)
+
+
+def test_healthy_runs_are_drawn_each_by_its_own_number(matrix: Matrix) -> None:
+    whole = null_runs(matrix, "w", range(4), 40, always=0)
+    parts = [null_runs(matrix, "w", range(*part), 40, always=0) for part in ((2, 4), (0, 1), (1, 2))]
+    assert together(parts) == whole
+    assert whole.runs == 4
+    assert null_runs(matrix, "w", range(4, 8), 40, always=0) != whole

@@ -21,6 +21,7 @@ from quantbench.records import (
     LatencyFault,
     LatencyNull,
     LatencySelftest,
+    NullRate,
     Selftest,
     Sight,
     Verdict,
@@ -343,7 +344,10 @@ def test_a_missed_plant_makes_the_command_red(
     monkeypatch.setattr(suite, "faults_in_pipeline", lambda *_: [])
     monkeypatch.setattr(suite, "faults_elsewhere", lambda *_: ([], ["m: f: it has no SOFTMAX"]))
     monkeypatch.setattr(artifact, "RUNTIME_FAULTS", [])
-    monkeypatch.setattr(suite, "in_a_process_of_its_own", lambda *_: nullcontext((lambda: ([], []), lambda: None)))
+    monkeypatch.setattr(
+        suite, "in_processes_of_their_own", lambda *_: nullcontext(suite.Beside(lambda: ([], []), lambda: None))
+    )
+    monkeypatch.setattr(suite, "faults_in_a_second_output", lambda *_: ([], [], []))
     monkeypatch.setattr(suite, "healthy_runs", lambda *_: [False])
     monkeypatch.setattr(suite, "faults_in_memory", lambda *_: ([], []))
     monkeypatch.setattr(latency, "run", lambda *_: None)
@@ -484,6 +488,11 @@ def _timed(caught: int, red_runs: int, in_turns: int = 190) -> LatencySelftest:
     )
 
 
+def _reruns(red: int, changed: int = 0) -> NullRate:
+    reds = {latency.OURS: red}
+    return NullRate(what="w", runs=100, cells=1, tests=2.0, red_runs=reds, models=1, changed=changed, outputs=200)
+
+
 @pytest.mark.parametrize(
     ("change", "good"),
     [
@@ -491,6 +500,9 @@ def _timed(caught: int, red_runs: int, in_turns: int = 190) -> LatencySelftest:
         ({"false_reds": 1}, False),
         ({"memory_false_reds": 1}, False),
         ({"instruction_false_reds": 1}, False),
+        ({"two_outputs": [_reruns(0, changed=10)]}, True),
+        ({"two_outputs": [_reruns(1)]}, False),
+        ({"two_outputs": [_reruns(0, changed=11)]}, False),
         ({"plants": [one(False)]}, False),
         ({"latency": _timed(198, 3)}, True),
         ({"latency": _timed(197, 3)}, False),

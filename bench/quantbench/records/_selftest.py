@@ -158,6 +158,7 @@ class NullRate(Record):
         red_runs: rule -> number of runs.
         models: from which the draws come; repeated draws say nothing of a model that is not among them.
         changed: cells whose outputs were called changed, of ``outputs``.
+        judged: whole runs that the engine itself judged; the others were far from red by their p-values alone.
     """
 
     what: str
@@ -168,6 +169,7 @@ class NullRate(Record):
     models: int
     changed: int = 0
     outputs: int = 0
+    judged: int = 0
 
 
 class YearlyRate(Record):
@@ -190,7 +192,7 @@ class OutcomeSelftest(Record):
 
     Attributes:
         cells: with accepted predictions; ``models``: theirs.
-        judged: whole runs that the engine itself judged; the others were far from red by their p-values alone.
+        judged: the same of all kinds together.
         cells_with_seeds: cells whose spread over trainings is known from several seeds.
         years: rows that add up to a year, for a quiet toolchain and for one that changes each week.
     """
@@ -215,6 +217,7 @@ class Selftest(Record):
             ``memory_false_reds``: of memory measured again; ``instruction_null_runs`` and
             ``instruction_false_reds``: of instructions counted again. ``recordings`` and ``memory_recordings``: of how
             many fresh processes the runs were drawn.
+        two_outputs: healthy reruns of a model with a further output, both outputs judged.
         skipped: what could not be injected, and why.
     """
 
@@ -237,3 +240,4 @@ class Selftest(Record):
     memory_false_reds: int = 0
     instruction_null_runs: int = 0
     instruction_false_reds: int = 0
+    two_outputs: list[NullRate] = Field(default_factory=list)

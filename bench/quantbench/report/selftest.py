@@ -69,6 +69,15 @@ def render(selftest: Selftest) -> str:
     if selftest.instruction_null_runs:
         of = "counts of a healthy artifact's instructions in other processes"
         lines.append(_nulls(of, selftest.instruction_false_reds, selftest.instruction_null_runs))
+    if selftest.two_outputs:
+        lines.append(
+            "- A fault in one of two outputs counts as caught only where a check that names this output failed, and "
+            "the score of the first output did not."
+        )
+    for null in selftest.two_outputs:
+        of = f"reruns of a healthy model with two outputs ({null.what})"
+        changed = f"{null.changed} of {null.outputs} outputs called changed"
+        lines.append(f"{_nulls(of, sum(null.red_runs.values()), null.runs)[:-1]}, {changed}.")
     lines += [f"- Skipped: {why}." for why in selftest.skipped]
     lines += ["", _by_host(selftest.plants), *_by_model(selftest.plants)]
     if missed:

@@ -12,7 +12,8 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,14 @@ from quantbench.build.artifact import REFUSING, StoreWorkbench, refusal_words
 from quantbench.build.store import Store
 from quantbench.core.arrays import Array, Inputs
 from quantbench.core.output import output_to
-from quantbench.engine.results import CellResult
+from quantbench.core.threads import cores
+from quantbench.engine.results import CellResult, predicted
 from quantbench.engine.workers.task import Outcome
 from quantbench.measure import accuracy, census, size
 from quantbench.records import FLOAT_CONTROL, Failure, InjectedFault, Judgement, Kind, Verdict, worst
-from quantbench.reference.metrics import flat_outputs
+from quantbench.records.measurements import output_in
+from quantbench.reference.heads import by_output
+from quantbench.reference.metrics import flat_outputs, select
 from quantbench.reference.model import ReferenceModel, load_file
 from quantbench.reference.training import seed_everything
 from quantbench.selftest import faults, operators, runtime
@@ -44,7 +48,7 @@ HARM_OUTPUTS = 0.05
 FAULTS = [*faults.FAULTS, *operators.FAULTS]
 RUNTIME_FAULTS = runtime.FAULTS
 RED = (Verdict.REGRESSED, Verdict.ERROR)
-Change = Callable[[Array], Array]
+Prepare = Callable[[ReferenceModel], ReferenceModel]
 
 
 @dataclass(frozen=True)
@@ -89,15 +93,23 @@ class Trial:
         store: of this trial alone.
         host: the variant that made the artifact.
         like: a trial of the same model, whose rules and float control are used again.
+        output: the further output that faults are injected into; empty for the main one.
 
     Attributes:
+        scored: the model as that output has it scored.
         healthy_outputs: of the healthy artifact, shape (n, values).
     """
 
     def __init__(
-        self, model: ReferenceModel, store: Store, host: str = SUBJECT_VARIANT, like: "Trial | None" = None
+        self,
+        model: ReferenceModel,
+        store: Store,
+        host: str = SUBJECT_VARIANT,
+        like: "Trial | None" = None,
+        output: str = "",
     ) -> None:
-        self.model, self.host = model, host
+        self.model, self.host, self.output = model, host, output
+        self.scored = by_output(model)[output]
         self._store = store
         seed_everything(0)
         self.bench = StoreWorkbench(model, 0, None, store)
@@ -123,23 +135,39 @@ class Trial:
         return repacked(VARIANTS[self.host].make(self.bench))
 
     @property
+    def recorded(self) -> "Measured":
+        """What was measured of the healthy artifact that is accepted."""
+        return self._healthy
+
+    @property
     def healthy_outputs(self) -> Array:
         """Outputs of the healthy artifact, shape (n, values)."""
         return self._healthy.outputs
 
     @property
-    def predictions(self) -> Array:
-        """Predictions of the healthy artifact, shape (n,)."""
-        assert self._healthy.outcome.predictions is not None
-        return self._healthy.outcome.predictions
+    def labels(self) -> Array:
+        """Labels of the output that faults are injected into."""
+        return self.scored.pack().test.y
 
-    def judge(self, artifact: bytes, change: Change | None = None) -> Seen:
+    def answering(self, changed: Array) -> Inputs:
+        """Return all outputs of the healthy artifact, but these in place of those that faults are injected into."""
+        names, every = self.scored.metric.outputs, self._healthy.every
+        return {**every, names[0]: changed} if names and isinstance(every, dict) else changed
+
+    def caught(self, red: Sequence[Judgement]) -> bool:
+        """Check whether a fault is red; that of a further output by its name, while the first one's score holds."""
+        if not self.output:
+            return bool(red)
+        named = {output_in(judged.measurement) for judged in red}
+        return self.output in named and not any(judged.measurement == "score" for judged in red)
+
+    def judge(self, artifact: bytes, outputs: Inputs | None = None) -> Seen:
         """Judge an artifact; one that cannot run is an error judgement.
 
         Args:
-            change: what a broken runtime makes of its outputs.
+            outputs: what a broken runtime makes of all examples; the artifact is the healthy one.
         """
-        measured = self.measure(artifact, change)
+        measured = self.measure(artifact) if outputs is None else self.answered(outputs)
         judgements = self.judgements(measured)
         if measured.outcome.failure is not None:
             return Seen(judgements, float("nan"))
@@ -150,21 +178,28 @@ class Trial:
         comparable = measured.outputs.shape == self._healthy.outputs.shape
         return Seen(
             judgements,
-            self.model.metric.drop(now.score, before.score),
-            self._recall_lost(now.predictions),
+            self.scored.metric.drop(self._score(now), self._score(before)),
+            self._recall_lost(predicted(now, self.output)),
             moved(measured.outputs, self._healthy.outputs, probabilities) if comparable else 1.0,
             now.sizes["size"] / before.sizes["size"] - 1,
         )
 
+    def _score(self, outcome: Outcome) -> float:
+        answers = predicted(outcome, self.output)
+        if answers is None or outcome.nonfinite:
+            return float("nan")
+        return self.scored.metric.value(answers, self.labels)
+
     def _recall_lost(self, predictions: Array | None) -> float:
         """Return the most that any class lost, in pp."""
-        metric, labels, before = self.model.metric, self.model.pack().test.y, self._healthy.outcome.predictions
+        metric, labels = self.scored.metric, self.labels
+        before = predicted(self._healthy.outcome, self.output)
         if metric.correct is None or predictions is None or before is None:
             return 0.0
         lost = metric.correct(before, labels).astype(float) - metric.correct(predictions, labels)
         return 100 * max(float(np.mean(lost[labels == label])) for label in np.unique(labels))
 
-    def measure(self, artifact: bytes, change: Change | None = None, of: str = "") -> "Measured":
+    def measure(self, artifact: bytes, of: str = "") -> "Measured":
         """Run and read an artifact as a run does, but on the kernels alone that judge it.
 
         Args:
@@ -174,29 +209,38 @@ class Trial:
         with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
             path = Path(folder) / "artifact.tflite"
             path.write_bytes(artifact)
-            inputs, metric = self._inputs, self.model.metric
             try:
-                outputs = accuracy.answers(path, self.model.stateful, inputs, os.cpu_count() or 1)
+                outputs = accuracy.answers(path, self.model.stateful, self._inputs, os.cpu_count() or 1)
                 contents = census.through_store(path, sha256, self._store)
-                outputs = outputs if change is None else change(flat_outputs(outputs, {}))
-                predictions = metric.predict(outputs, inputs)
+                made = Outcome(seed=0, artifact_sha256=sha256, contents=contents, sizes=size.sizes(path))
+                measured = self._with(made, outputs)
             except REFUSING as refusal:
                 why = Failure(what="unsupported", reason=f"LiteRT cannot run it: {refusal_words(refusal)}")
-                return Measured(Outcome(0, failure=why), np.zeros((0, 0)))
-            nonfinite = accuracy.nonfinite_examples(outputs)
-            own = accuracy.float_predictions(self.model, None, self._store) if of == FLOAT_CONTROL else None
-            outcome = Outcome(
-                seed=0,
-                artifact_sha256=sha256,
-                predictions=predictions,
-                score=float("nan") if nonfinite else metric.value(predictions, self.model.pack().test.y),
-                nonfinite=nonfinite,
-                agreement=None if own is None else metric.agreement(predictions[: len(own)], own),
-                outputs=accuracy.first_outputs(outputs),
-                contents=contents,
-                sizes=size.sizes(path),
-            )
-            return Measured(outcome, flat_outputs(outputs, {}))
+                return Measured(Outcome(0, failure=why), np.zeros((0, 0)), np.zeros((0, 0)))
+        own = accuracy.float_predictions(self.model, None, self._store) if of == FLOAT_CONTROL else None
+        if own is None or measured.outcome.predictions is None:
+            return measured
+        agreement = self.model.metric.agreement(measured.outcome.predictions[: len(own)], own)
+        return replace(measured, outcome=replace(measured.outcome, agreement=agreement))
+
+    def answered(self, outputs: Inputs) -> "Measured":
+        """Return what is measured of the healthy artifact where a runtime gives these outputs of all examples."""
+        return self._with(self._healthy.outcome, outputs)
+
+    def _with(self, made: Outcome, outputs: Inputs) -> "Measured":
+        """Score outputs of all examples."""
+        metric, inputs = self.model.metric, self._inputs
+        predictions, nonfinite = metric.predict(outputs, inputs), accuracy.nonfinite_examples(outputs)
+        outcome = replace(
+            made,
+            predictions=predictions,
+            score=float("nan") if nonfinite else metric.value(predictions, self.model.pack().test.y),
+            nonfinite=nonfinite,
+            outputs=accuracy.first_outputs(outputs),
+            heads={head.name: head.metric.predict(outputs, inputs) for head in self.model.heads},
+        )
+        names = self.scored.metric.outputs
+        return Measured(outcome, flat_outputs(select(outputs, names) if names else outputs, {}), outputs)
 
     def judgements(self, measured: "Measured") -> list[Judgement]:
         """Judge the measurements of an artifact."""
@@ -211,11 +255,13 @@ class Measured:
     """Hold what was measured of an artifact.
 
     Attributes:
-        outputs: of all examples, shape (n, values).
+        outputs: those that faults are injected into, of all examples, shape (n, values).
+        every: all outputs of all examples.
     """
 
     outcome: Outcome
     outputs: Array
+    every: Inputs
 
 
 def injected_faults(
@@ -310,16 +356,16 @@ def repeated(
     for seed in range(seeds):
         random = np.random.default_rng(seed)
         if isinstance(fault, RuntimeFault):
-            changed = fault.make(trial.healthy_outputs, trial.model.pack().test.y, strength, random)
+            changed = fault.make(trial.healthy_outputs, trial.labels, strength, random)
             sha256 = hashlib.sha256(changed.tobytes()).hexdigest()
-            broken, change = trial.subject.artifact, lambda _outputs, changed=changed: changed
+            broken, outputs = trial.subject.artifact, trial.answering(changed)
         else:
-            broken, change = fault.make(trial.subject, strength, random), None
+            broken, outputs = fault.make(trial.subject, strength, random), None
             sha256 = hashlib.sha256(broken).hexdigest()
         if sha256 in seen:  # the fault is not random
             return
         seen.add(sha256)
-        injected = judged(trial, fault, strength, seed, broken, change)
+        injected = judged(trial, fault, strength, seed, broken, outputs)
         say(described(injected))
         yield injected
 
@@ -336,14 +382,14 @@ def judged(
     strength: float | str,
     seed: int,
     artifact: bytes,
-    change: Change | None = None,
+    outputs: Inputs | None = None,
 ) -> InjectedFault:
     """Judge a broken artifact, or broken outputs of a healthy one."""
-    seen = trial.judge(artifact, change)
+    seen = trial.judge(artifact, outputs)
     return InjectedFault(
         plant=fault.name,
         model=trial.model.name,
-        where=fault.where,
+        where=f"output {trial.output}" if trial.output else fault.where,
         host=fault.host,
         strength=str(strength),
         seed=seed,
@@ -351,27 +397,30 @@ def judged(
         drop=float(seen.drop) if np.isfinite(seen.drop) else None,
         growth=seen.growth,
         harmful=seen.harmful or fault.always or fault.seen_by is Kind.STRUCTURE,
-        caught=bool(seen.red),
+        caught=trial.caught(seen.red),
         caught_by=sorted({j.kind for j in seen.red}),
         checks=sorted({j.measurement for j in seen.red}),
         verdict=worst([j.verdict for j in seen.judgements]),
     )
 
 
-def record(model: ReferenceModel, count: int) -> list[Measured]:
+def record(model: ReferenceModel, count: int, prepare: Prepare | None = None) -> list[Measured]:
     """Convert and measure the healthy artifact in ``count`` fresh processes, each with an empty store, while
     :mod:`quantbench.selftest.load` loads the machine.
+
+    Args:
+        prepare: makes the model to be recorded from the one that the file declares; that one where None.
     """
-    fresh = ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn"), max_tasks_per_child=1)
+    fresh = ProcessPoolExecutor(cores(), multiprocessing.get_context("spawn"), max_tasks_per_child=1)
     with busy(seed=0), fresh as pool:
-        return list(pool.map(_from_nothing, [model.file] * count, [model.name] * count))
+        return list(pool.map(partial(from_nothing, prepare, model.file), [model.name] * count))
 
 
-def _from_nothing(file: Path, name: str) -> Measured:
+def from_nothing(prepare: Prepare | None, file: Path, name: str) -> Measured:
+    """Convert and measure the healthy artifact with an empty store; the arguments can be sent to another process."""
     model = next(model for model in load_file(file) if model.name == name)
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder, output_to(Path(folder) / "log"):
-        trial = Trial(model, Store(Path(folder) / "store"))
-        return trial.measure(trial.subject.artifact)
+        return Trial(model if prepare is None else prepare(model), Store(Path(folder) / "store")).recorded
 
 
 def null_runs(trial: Trial, recorded: list[Measured], runs: int) -> list[bool]:

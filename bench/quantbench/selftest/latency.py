@@ -6,13 +6,14 @@ updates baselines, some of a condition for the run, and more for the later stage
 twice in one trial. A quick selftest's baseline has those of one measurement.
 
 Rules of other tools judge the variant's own times in the same recordings, from three times as many processes: they
-time neither a control nor a reference load, so that the total time is the same. A quick selftest leaves them out, and
-records no more processes than the gate's own rule draws.
+time neither a control nor a reference load, so that the total time is the same. A quick selftest leaves them out,
+records no more processes than the gate's own rule draws, and as many beside each other as there are cores.
 """
 
 import contextlib
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import numpy as np
 
 from quantbench import gate
 from quantbench.core.arrays import Array
+from quantbench.core.threads import cores
 from quantbench.engine import measurements
 from quantbench.measure.latency import Latency, Process, save_inputs, time_once
 from quantbench.records import (
@@ -111,19 +113,32 @@ def record(
     load: bool,
     say: Callable[[str], None],
     seed: int = 0,
+    at_once: int = 1,
 ) -> dict[Condition, list[Process]]:
-    """Record fresh processes of every condition in random order, so that changes of the machine affect all alike."""
+    """Record fresh processes of every condition in random order, so that changes of the machine affect all alike.
+
+    Args:
+        load: whether other work runs meanwhile.
+        at_once: timing processes that run beside each other, each of which is load for the others.
+    """
     turns = [condition for condition, count in counts.items() for _ in range(count)]
     order = np.random.default_rng(seed).permutation(len(turns))
     processes: dict[Condition, list[Process]] = {condition: [] for condition in counts}
-    with tempfile.TemporaryDirectory(prefix="quantbench-") as folder, busy(seed) if load else contextlib.nullcontext():
+    with (
+        tempfile.TemporaryDirectory(prefix="quantbench-") as folder,
+        busy(seed) if load else contextlib.nullcontext(),
+        ThreadPoolExecutor(at_once) as pool,
+    ):
         inputs = save_inputs(model, Path(folder))
-        for done, which in enumerate(order):
-            condition = turns[int(which)]
+
+        def once(place: int) -> Process:
+            condition = turns[int(order[place])]
             # The recorded process copies the tensor buffers, so nothing here is shared with the next one.
             beside = variant if condition.in_turns else control
-            process = time_once(variant, beside, inputs, SECONDS, condition.threads, done, **condition.planted)
-            processes[condition].append(process)
+            return time_once(variant, beside, inputs, SECONDS, condition.threads, place, **condition.planted)
+
+        for done, process in enumerate(pool.map(once, range(len(order)))):
+            processes[turns[int(order[done])]].append(process)
             if (done + 1) % 20 == 0:
                 say(f"recorded {done + 1} of {len(turns)} timing processes")
     return processes
@@ -317,7 +332,7 @@ def run(
     counts[HEALTHY] = accepted + 5 * PER_RUN
     if not quick:
         counts |= dict.fromkeys(IN_TURNS.values(), faulty)
-    pools = record(model, control, variant, counts, True, say)
+    pools = record(model, control, variant, counts, True, say, at_once=cores() if quick else 1)
     healthy, peers = pools[HEALTHY], not quick
     nulls = [null_runs(healthy, 20 if quick else 300, CELLS, PER_RUN, accepted, "loaded", peers=peers)]
     if not quick:

@@ -5,7 +5,7 @@ its cells; where any of them comes near its threshold, or a limit near its p-val
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -391,50 +391,56 @@ def red(matrix: Matrix, run: Run, random: np.random.Generator) -> list[str]:
 def null_runs(
     matrix: Matrix,
     what: str,
-    runs: int,
+    runs: range,
     each_way: float = 0.0,
     anew: bool = False,
     spread: float = 1.0,
-    say: Callable[[str], None] = lambda _: None,
     always: int = 1,
     seed: int = 7,
-) -> tuple[NullRate, int]:
-    """Return how often runs were red in which nothing got worse, and how many of them the engine judged in full.
+) -> NullRate:
+    """Return how often runs were red in which nothing got worse.
 
     Args:
-        always: number of runs that the engine judges however far from red they are.
+        runs: their numbers; each is drawn by its own, so that they can be divided among processes.
+        always: number of runs that the engine judges however far from red they are, the first ones.
     """
-    random = np.random.default_rng([seed, int(10 * each_way), int(anew), int(10 * spread)])
     budget = matrix.budget
     reds, told, outputs, judged, counts = dict.fromkeys([OURS, *PEERS], 0), 0, 0, 0, []
-    for run_number in range(runs):
+    for run_number in runs:
+        random = np.random.default_rng([seed, int(10 * each_way), int(anew), int(10 * spread), run_number])
         run = draw(matrix, random, each_way, anew, spread)
         tests, theirs = sharing_of(matrix, run)
         counts.append(tests.count)
         near = bool(tests.count) and tests.nearest() <= _NEAR * tests.share(budget)
         if near or near_a_limit(matrix, run) or run_number < always:
             judged += 1
-            found = red(matrix, run, random)
-            reds[OURS] += bool(found)
-            if found:
-                say(f"false red ({what}, run {run_number}): {'; '.join(found)}")
+            reds[OURS] += bool(red(matrix, run, random))
         for rule, cells in theirs.items():
             reds[rule] += bool(cells.any())
         for lost, gained in run.answers.values():
             flips = (lost | gained).sum(axis=1)
             outputs += len(flips)
             told += sum(called_changed(int(count), lost.shape[1]) for count in flips)
-    rate = NullRate(
+    return NullRate(
         what=what,
-        runs=runs,
+        runs=len(runs),
         cells=len(matrix.night.cells),
         tests=float(np.mean(counts)),
         red_runs=reds,
         models=len(matrix.night.models),
         changed=told,
         outputs=outputs,
+        judged=judged,
     )
-    return rate, judged
+
+
+def together(rates: Sequence[NullRate]) -> NullRate:
+    """Add up the rates of different runs of one kind."""
+    runs = sum(one.runs for one in rates)
+    sums = {name: sum(getattr(one, name) for one in rates) for name in ("changed", "outputs", "judged")}
+    reds = {rule: sum(one.red_runs[rule] for one in rates) for rule in rates[0].red_runs}
+    tests = sum(one.tests * one.runs for one in rates) / runs
+    return rates[0].model_copy(update={**sums, "runs": runs, "red_runs": reds, "tests": tests})
 
 
 @lru_cache(maxsize=4096)

@@ -5,12 +5,17 @@ rules of other tools do on the same answers, and how often a run fails in which 
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Literal, TypeVar
 
 import numpy as np
 
 from quantbench import gate
+from quantbench.baselines.effective import EffectiveBaseline
 from quantbench.core.arrays import Array
 from quantbench.core.randomization import detectable_loss
 from quantbench.core.stats import upper_bound
@@ -23,7 +28,7 @@ from quantbench.records import (
     Verdict,
     YearlyRate,
 )
-from quantbench.reference.model import ReferenceModel
+from quantbench.reference.model import ReferenceModel, load_models
 from quantbench.selftest import draws
 from quantbench.selftest.night import SEEDS_ON_SUSPICION, Night, load_baselines
 from quantbench.selftest.nulls import (
@@ -39,6 +44,7 @@ from quantbench.selftest.nulls import (
     peers,
     several_seeds,
     sharing_of,
+    together,
 )
 from quantbench.variants import VARIANTS
 
@@ -52,50 +58,187 @@ MOST_FALSE_REDS = 0.01  # of null runs: what a run's false-alarm budget allows
 HARM_PP = 0.5  # of a trained cell
 SMALL_PP = 0.1  # in every cell
 NIGHTS, WEEKS, QUIET = 365, 52, 4
-Say = Callable[[str], None]
+What = Literal["power", "one cell", "everywhere", "trained", "repeated", "detectable", "null"]
+Row = OutcomeRate | DetectableRate | NullRate
+RowT = TypeVar("RowT", OutcomeRate, DetectableRate)
+_AT_A_TIME = 25  # healthy runs of one part
 
 
-def run(models: Mapping[str, ReferenceModel], baseline_dir: Path, quick: bool, say: Say) -> OutcomeSelftest | None:
-    """Simulate everything; None where no model has accepted predictions.
+@dataclass(frozen=True)
+class Null:
+    """Say how runs differ in which nothing got worse.
 
-    Models with several labels an example, such as a class for each pixel, are left out: what is drawn are answers to
-    whole examples.
+    Attributes:
+        each_way: answers that flip each way in each untrained cell; 0: none.
+        anew: everything is trained with new seeds.
+        spread: factor of the recorded spread of trainings.
     """
-    models = {name: model for name, model in models.items() if model.pack().test.y.ndim == 1}
-    baselines = load_baselines(models, baseline_dir)
-    models = {name: models[name] for name in baselines}
-    if not models:
-        return None
-    timed, repeating = Night(models, baselines), Night(models, baselines, repeats=True)
-    matrix = Matrix.of(timed)
-    chosen = [name for name in MODELS if name in matrix.stored] or list(matrix.stored)[:4]
-    crowded = _crowded_share(matrix)
-    trials = 100 if quick else 1000
-    power = [
-        _power(matrix.stored[name], matrix.budget, crowded, net, each_way, trials)
-        for name in chosen
-        for each_way in EACH_WAY
-        for net in LOSSES
-    ]
-    say("simulated the power at stated churn")
-    plants = [one for name in chosen for one in _in_one_cell(matrix, name, crowded, quick)]
-    plants += [one for name in chosen for one in _everywhere(matrix, name, crowded, 5 if quick else 60)]
-    say("simulated losses of classes, cells and models")
-    plants += [one for name in matrix.trained for one in _trained(matrix, name, crowded, trials)]
-    plants += [_repeated(repeating, name, crowded, 5 if quick else 50) for name in chosen if _qat(repeating, name)]
-    say("simulated trainings")
-    found = [one for name in chosen for one in _detectable(matrix, name, crowded, trials)]
-    nulls, judged = _nulls(Matrix.of(Night(models, baselines, latency=False)), quick, say)
-    return OutcomeSelftest(
-        models=list(models),
-        cells=len(timed.cells),
-        cells_with_seeds=several_seeds(timed),
-        judged=judged,
-        power=power,
-        plants=plants,
-        detectable=found,
-        nulls=nulls,
-    )
+
+    each_way: int = 0
+    anew: bool = False
+    spread: float = 1.0
+
+    @property
+    def promised(self) -> bool:
+        """Whether few of them may be red: where trainings spread as recorded."""
+        return self.spread == 1.0
+
+    def runs(self, quick: bool) -> int:
+        """Return how many runs are drawn."""
+        return (5 if self.promised else 1) if quick else 300
+
+
+TWICE = "trained anew, and trainings spread twice as far as recorded"
+NULLS = {
+    "nothing changed": Null(),
+    **{f"untrained: {count} flips each way by chance": Null(count) for count in CHURNS},
+    "all trained anew with new seeds": Null(anew=True),
+    f"{CHURNS[1]} flips each way, and all trained anew": Null(CHURNS[1], anew=True),
+    TWICE: Null(anew=True, spread=2.0),
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """Name one part of the simulation, whose numbers are the same in whichever process and order it is computed.
+
+    Attributes:
+        of: a model; of healthy runs, what differs in them.
+        runs: the first of the healthy runs, and one beyond the last.
+    """
+
+    what: What
+    of: str
+    runs: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """Hold the accepted predictions of all models, to be changed and judged part by part."""
+
+    models: Mapping[str, ReferenceModel]
+    baselines: Mapping[str, EffectiveBaseline]
+    quick: bool
+
+    @staticmethod
+    def of(models: Mapping[str, ReferenceModel], baseline_dir: Path, quick: bool) -> "Simulation":
+        """Load the baselines.
+
+        Models with several labels an example, such as a class for each pixel, are left out: what is drawn are answers
+        to whole examples.
+        """
+        models = {name: model for name, model in models.items() if model.pack().test.y.ndim == 1}
+        baselines = load_baselines(models, baseline_dir)
+        return Simulation({name: models[name] for name in baselines}, baselines, quick)
+
+    @cached_property
+    def matrix(self) -> Matrix:
+        """All models of a night that times its cells too."""
+        return Matrix.of(Night(self.models, self.baselines))
+
+    @cached_property
+    def _untimed(self) -> Matrix:
+        return Matrix.of(Night(self.models, self.baselines, latency=False))
+
+    @cached_property
+    def _repeating(self) -> Night:
+        return Night(self.models, self.baselines, repeats=True)
+
+    @cached_property
+    def _crowded(self) -> float:
+        return _crowded_share(self.matrix)
+
+    def parts(self) -> list[Part]:
+        """List all parts, the long ones first; none where no model has accepted predictions."""
+        if not self.models:
+            return []
+        stored = self.matrix.stored
+        chosen = [name for name in MODELS if name in stored] or list(stored)[:4]
+        of_models: list[tuple[What, Sequence[str]]] = [
+            ("everywhere", chosen),
+            ("trained", list(self.matrix.trained)),
+            ("repeated", [name for name in chosen if _qat(self._repeating, name)]),
+            ("one cell", chosen),
+            ("power", chosen),
+            ("detectable", chosen),
+        ]
+        nulls = [
+            Part("null", what, (first, min(first + _AT_A_TIME, null.runs(self.quick))))
+            for what, null in reversed(NULLS.items())
+            for first in range(0, null.runs(self.quick), _AT_A_TIME)
+        ]
+        return [*nulls, *(Part(what, name) for what, names in of_models for name in names)]
+
+    def compute(self, part: Part) -> list[Row]:
+        """Compute one part."""
+        name, trials, few = part.of, 100 if self.quick else 1000, self.quick
+        match part.what:
+            case "power":
+                stored, budget = self.matrix.stored[name], self.matrix.budget
+                each = [(net, each_way) for each_way in EACH_WAY for net in LOSSES]
+                return [_power(stored, budget, self._crowded, net, each_way, trials) for net, each_way in each]
+            case "one cell":
+                return list(_in_one_cell(self.matrix, name, self._crowded, few))
+            case "everywhere":
+                return list(_everywhere(self.matrix, name, self._crowded, 5 if few else 60))
+            case "trained":
+                return list(_trained(self.matrix, name, self._crowded, trials))
+            case "repeated":
+                return [_repeated(self._repeating, name, self._crowded, 5 if few else 50)]
+            case "detectable":
+                return list(_detectable(self.matrix, name, self._crowded, trials))
+            case "null":
+                null = NULLS[name]
+                always = 0 if few or not null.promised else 1
+                return [
+                    null_runs(self._untimed, name, range(*part.runs), null.each_way, null.anew, null.spread, always)
+                ]
+
+    def joined(self, found: Mapping[Part, list[Row]]) -> OutcomeSelftest:
+        """Put the rows of all parts together, in one order whichever was first."""
+
+        def rows(kind: type[RowT], *whats: What) -> list[RowT]:
+            return [
+                row
+                for what in whats
+                for part in found
+                if part.what == what
+                for row in found[part]
+                if isinstance(row, kind)
+            ]
+
+        pieces = {what: [row for part in found if part.of == what for row in found[part]] for what in NULLS}
+        nulls = {what: [row for row in rows if isinstance(row, NullRate)] for what, rows in pieces.items()}
+        return OutcomeSelftest(
+            models=list(self.models),
+            cells=len(self.matrix.night.cells),
+            cells_with_seeds=several_seeds(self.matrix.night),
+            judged=sum(row.judged for rows in nulls.values() for row in rows),
+            power=rows(OutcomeRate, "power"),
+            plants=rows(OutcomeRate, "one cell", "everywhere", "trained", "repeated"),
+            detectable=rows(DetectableRate, "detectable"),
+            nulls=[together(rows) for rows in nulls.values()],
+        )
+
+
+@lru_cache(maxsize=1)
+def _here(model_dir: Path, baseline_dir: Path, quick: bool) -> Simulation:
+    return Simulation.of(load_models(model_dir), baseline_dir, quick)
+
+
+def _computed(part: Part, model_dir: Path, baseline_dir: Path, quick: bool) -> list[Row]:
+    return _here(model_dir, baseline_dir, quick).compute(part)
+
+
+def start(pool: Executor, model_dir: Path, baseline_dir: Path, quick: bool) -> Callable[[], OutcomeSelftest | None]:
+    """Let a pool simulate everything; the function returned waits for it, None where no model has predictions."""
+    here = _here(model_dir, baseline_dir, quick)
+    started = {part: pool.submit(_computed, part, model_dir, baseline_dir, quick) for part in here.parts()}
+
+    def wait() -> OutcomeSelftest | None:
+        return here.joined({part: future.result() for part, future in started.items()}) if started else None
+
+    return wait
 
 
 def _crowded_share(matrix: Matrix) -> float:
@@ -390,27 +533,7 @@ def _detected(of: str, model: str, drop: float, each_way: float, red: Array) -> 
     )
 
 
-# ---------------------------------------------------------------- nothing got worse, and a year of it
-
-TWICE = "trained anew, and trainings spread twice as far as recorded"
-
-
-def _nulls(matrix: Matrix, quick: bool, say: Say) -> tuple[list[NullRate], int]:
-    runs = 5 if quick else 300
-    always = 0 if quick else 1
-    rows = [
-        null_runs(matrix, "nothing changed", runs, say=say, always=always),
-        *(
-            null_runs(matrix, f"untrained: {count} flips each way by chance", runs, count, say=say, always=always)
-            for count in CHURNS
-        ),
-        null_runs(matrix, "all trained anew with new seeds", runs, anew=True, say=say, always=always),
-        null_runs(
-            matrix, f"{CHURNS[1]} flips each way, and all trained anew", runs, CHURNS[1], True, say=say, always=always
-        ),
-        null_runs(matrix, TWICE, runs, anew=True, spread=2.0, say=say, always=0),
-    ]
-    return [rate for rate, _ in rows], sum(judged for _, judged in rows)
+# ---------------------------------------------------------------- a year of runs in which nothing got worse
 
 
 def years(
@@ -465,4 +588,4 @@ def _as_printed(one: DetectableRate) -> bool:
     return one.red >= (PROMISED_POWER - error) * one.trials
 
 
-__all__ = ["CHANGED", "OURS", "PEERS", "kept", "run", "years"]
+__all__ = ["CHANGED", "OURS", "PEERS", "Simulation", "kept", "start", "years"]

@@ -119,6 +119,15 @@ def _class_lost(outputs: Array, labels: Array, share: float, random: np.random.G
     return p.astype(np.float32)
 
 
+def _lost(outputs: Array, labels: Array, share: float, random: np.random.Generator) -> Array:
+    """Lose a share of all answers, right ones, to the class that comes second."""
+    p = _probabilities(outputs).copy()
+    right = np.flatnonzero(np.argmax(p, axis=1) == labels)
+    lost = random.choice(right, min(len(right), round(share * len(labels))), replace=False)
+    _let_win(p, lost, np.argsort(p[lost], axis=1)[:, -2])
+    return p.astype(np.float32)
+
+
 def _let_win(p: Array, rows: Array, classes: Array) -> None:
     """Exchange the largest probability of these examples with that of another class."""
     largest = np.argmax(p[rows], axis=1)
@@ -151,6 +160,7 @@ FAULTS = [
     RuntimeFault("outputs of two classes swapped", ("",), _on_probabilities(_columns_swapped)),
     RuntimeFault("noise on the outputs, sd", (0.002, 0.02, 0.1), _noise),
     RuntimeFault("right answers lost in a class and regained in others, share", (0.02, 0.1, 1.0), _class_lost),
+    RuntimeFault("right answers lost, share", (0.002, 0.005, 0.01), _lost),
     RuntimeFault("garbage in the outputs of examples", (8, 100), _garbage, always=True),
     RuntimeFault("outputs of the next example, examples", (8, 100, 1000), _next_example),
 ]

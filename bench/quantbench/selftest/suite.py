@@ -1,5 +1,6 @@
-"""Run the whole selftest; training and simulations run in a process of their own, so that two cores are used."""
+"""Run the whole selftest; training and simulations run in processes of their own, so that all cores are used."""
 
+import gc
 import multiprocessing
 import os
 import tempfile
@@ -11,11 +12,19 @@ from pathlib import Path
 
 from quantbench.build.store import Store, temporary_files_in
 from quantbench.core.signals import end_with_parent
+from quantbench.core.threads import cores
 from quantbench.errors import BadInput
 from quantbench.measure import instructions as counting
-from quantbench.records import InjectedFault, LatencyFault, LatencySelftest, OutcomeSelftest, Selftest
-from quantbench.reference.model import ReferenceModel, load_file, load_models
-from quantbench.selftest import artifact, instructions, latency, memory, outcomes, pipeline, training
+from quantbench.records import (
+    InjectedFault,
+    LatencyFault,
+    LatencySelftest,
+    NullRate,
+    OutcomeSelftest,
+    Selftest,
+)
+from quantbench.reference.model import ReferenceModel, load_file
+from quantbench.selftest import artifact, instructions, latency, memory, outcomes, pipeline, training, two_outputs
 from quantbench.selftest.faults import SUBJECT_VARIANT
 
 QUICK_SEEDS, FULL_SEEDS = 1, 3
@@ -45,12 +54,12 @@ def faults_in_training(file: Path, name: str, baseline_dir: Path, quick: bool, f
     Args:
         folder: for all temporary files of this process, which may be killed; the caller removes it.
     """
-    end_with_parent()
     tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
     model = next(model for model in load_file(file) if model.name == name)
     if not training.can_train(model, baseline_dir):
         return [], []
     subject = training.prepare(model, baseline_dir, folder)
+    gc.freeze()
     nulls = [] if quick else training.null_runs(subject, training.NULL_SEEDS)
     return list(training.injected_faults(subject, not quick, _silent)), nulls
 
@@ -94,10 +103,32 @@ def faults_elsewhere(models: Sequence[ReferenceModel], quick: bool, say: Say) ->
     return injected, inapplicable
 
 
-def healthy_runs(trial: artifact.Trial, quick: bool) -> list[bool]:
-    """Return whether the healthy artifact failed, made again in fresh processes under load."""
-    recorded = artifact.record(trial.model, QUICK_RECORDINGS if quick else FULL_RECORDINGS)
-    return artifact.null_runs(trial, recorded, QUICK_NULLS if quick else FULL_NULLS)
+def faults_in_a_second_output(
+    model: ReferenceModel, quick: bool, say: Say
+) -> tuple[list[InjectedFault], list[NullRate], list[str]]:
+    """Inject faults into the second output of a model with two, and judge healthy reruns of both.
+
+    Returns:
+        The faults, how often the reruns were red or called changed, and a sentence for each fault without a place.
+    """
+    with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
+        trial = two_outputs.trial_of(model, Store(Path(folder)))
+        found = list(two_outputs.injected_faults(trial, QUICK_SEEDS if quick else FULL_SEEDS, say, quick))
+        nulls = two_outputs.null_runs(trial, quick)
+    injected = [one for one in found if isinstance(one, InjectedFault)]
+    return injected, nulls, [one for one in found if isinstance(one, str)]
+
+
+def healthy_runs(trial: artifact.Trial, made_again: list[artifact.Measured]) -> list[bool]:
+    """Return whether the healthy artifact failed, made again.
+
+    Args:
+        made_again: the artifact of several processes, as a quick selftest has it; where empty, fresh processes make it
+            under load.
+    """
+    if made_again:
+        return artifact.null_runs(trial, made_again, QUICK_NULLS)
+    return artifact.null_runs(trial, artifact.record(trial.model, FULL_RECORDINGS), FULL_NULLS)
 
 
 def faults_in_memory(model: ReferenceModel, files: Files, quick: bool, say: Say) -> Found:
@@ -128,30 +159,39 @@ def healthy_files(trial: artifact.Trial) -> Iterator[Files]:
         yield files
 
 
-def simulated(model_dir: Path, quick: bool, baseline_dir: Path) -> OutcomeSelftest | None:
-    """Simulate changed predictions of all models of a folder; None where none has a baseline."""
-    return outcomes.run(load_models(model_dir), baseline_dir, quick, _silent)
+@dataclass(frozen=True)
+class Beside:
+    """Wait for what other processes do beside this one.
+
+    Attributes:
+        made_again: the healthy artifact, in a quick selftest.
+    """
+
+    training: Callable[[], Found]
+    simulations: Callable[[], OutcomeSelftest | None]
+    made_again: Callable[[], artifact.Measured] | None = None
 
 
 @contextmanager
-def in_a_process_of_its_own(
-    model: ReferenceModel, quick: bool, baseline_dir: Path
-) -> Iterator[tuple[Callable[[], Found], Callable[[], OutcomeSelftest | None]]]:
-    """Start injecting faults into training, and simulating; give functions that wait for the results.
+def in_processes_of_their_own(model: ReferenceModel, quick: bool, baseline_dir: Path) -> Iterator[Beside]:
+    """Start injecting faults into training, simulating, and in a quick selftest making the healthy artifact again.
 
-    A training takes minutes, so it is killed where nobody waits for it any more.
+    There are as many processes as cores: one trains, and simulates what is left when it has finished. A training takes
+    minutes, so it is killed where nobody waits for it any more.
     """
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
-        pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+        pool = ProcessPoolExecutor(cores(), multiprocessing.get_context("spawn"), initializer=end_with_parent)
         others = set(multiprocessing.active_children())
         started = pool.submit(faults_in_training, model.file, model.name, baseline_dir, quick, Path(folder))
-        trainers = set(multiprocessing.active_children()) - others
-        simulating = pool.submit(simulated, model.file.parent, quick, baseline_dir)
+        again = pool.submit(artifact.from_nothing, None, model.file, model.name) if quick else None
+        simulated = outcomes.start(pool, model.file.parent, baseline_dir, quick)
+        workers, done = set(multiprocessing.active_children()) - others, False
         try:
-            yield started.result, simulating.result
+            yield Beside(started.result, simulated, again.result if again else None)
+            done = started.done()
         finally:
-            if not (started.done() and simulating.done()):
-                for process in trainers:
+            if not done:
+                for process in workers:
                     process.kill()
             pool.shutdown(cancel_futures=True)
 
@@ -166,16 +206,19 @@ def run(
     """
     # Tracing writes Python files, and Python their bytecode, wherever temporary files go; nobody else removes those.
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder, temporary_files_in(Path(folder)):
-        with in_a_process_of_its_own(model, quick, baseline_dir) as (wait_for_training, wait_for_simulations):
+        with in_processes_of_their_own(model, quick, baseline_dir) as beside:
             trial = artifact.Trial(model, Store(Path(folder)))
+            gc.freeze()  # each conversion collects garbage among all that TensorFlow has imported, which takes .25 s
             in_artifacts, inapplicable = faults_in_artifacts(model, quick, say, first=trial)
             elsewhere, inapplicable_elsewhere = faults_elsewhere(others, quick, say)
+            in_second, of_two_outputs, inapplicable_second = faults_in_a_second_output(model, quick, say)
             in_pipeline = faults_in_pipeline(model, quick, say)
-            in_training, trained_nulls = wait_for_training()
-            of_scores = wait_for_simulations()
+            in_training, trained_nulls = beside.training()
+            of_scores = beside.simulations()
+            made_again = [trial.recorded, beside.made_again()] if beside.made_again else []
         for injected in in_training:
             say(artifact.described(injected))
-        nulls = healthy_runs(trial, quick)
+        nulls = healthy_runs(trial, made_again)
         # From here on, memory and time are measured, so nothing else of this process runs.
         with healthy_files(trial) as files:
             (counted, counted_nulls), uncounted = faults_in_instructions(model, files, quick, say)
@@ -190,6 +233,7 @@ def run(
         plants=[
             *in_artifacts,
             *elsewhere,
+            *in_second,
             *in_training,
             *in_pipeline,
             *(injected.model_copy(update={"model": model.name}) for injected in [*in_memory, *counted]),
@@ -197,7 +241,7 @@ def run(
         skipped=[
             *([uncounted] if uncounted else []),
             *([] if in_training else [f"what trains: no baseline tells how QAT of {model.name} scores over seeds"]),
-            *(f"not applicable: {why}" for why in [*inapplicable, *inapplicable_elsewhere]),
+            *(f"not applicable: {why}" for why in [*inapplicable, *inapplicable_elsewhere, *inapplicable_second]),
         ],
         recordings=QUICK_RECORDINGS if quick else FULL_RECORDINGS,
         memory_recordings=QUICK_MEMORY if quick else memory.RECORDINGS,
@@ -209,12 +253,13 @@ def run(
         memory_false_reds=sum(memory_nulls),
         instruction_null_runs=len(counted_nulls),
         instruction_false_reds=sum(counted_nulls),
+        two_outputs=of_two_outputs,
         latency=timed,
         outcomes=of_scores,
     )
 
 
-CAUGHT, FALSE_RED = 0.99, 0.01
+CAUGHT, FALSE_RED, CHANGED = 0.99, 0.01, 0.05
 # Slowdowns that are shown, but need not be caught: what runs differ by, and a baseline's own error, hide them.
 TOO_WEAK = ("1 %", "2 %")
 # In turns with the accepted artifact they do not: all of them have to be caught there, those of 1 % this often.
@@ -250,9 +295,15 @@ def as_good_as_promised(selftest: Selftest) -> bool:
         and sum(harmful) >= CAUGHT * len(harmful)
         and not (selftest.false_reds + selftest.trained_false_reds)
         and not (selftest.memory_false_reds + selftest.instruction_false_reds)
+        and all(_as_healthy(one) for one in selftest.two_outputs)
         and (selftest.outcomes is None or outcomes.kept(selftest.outcomes))
         and (selftest.latency is None or _latency_as_promised(selftest.latency))
     )
+
+
+def _as_healthy(null: NullRate) -> bool:
+    """Whether no healthy rerun was red, and few outputs of them were called changed."""
+    return not any(null.red_runs.values()) and null.changed <= CHANGED * null.outputs
 
 
 def _latency_as_promised(selftest: LatencySelftest) -> bool:
