@@ -12,7 +12,7 @@ records no more processes than the gate's own rule draws, and as many beside eac
 
 import contextlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -119,7 +119,8 @@ def record(
 
     Args:
         load: whether other work runs meanwhile.
-        at_once: timing processes that run beside each other, each of which is load for the others.
+        at_once: timing processes that run beside each other, each of which is load for the others; what takes several
+            threads runs alone, after them.
     """
     turns = [condition for condition, count in counts.items() for _ in range(count)]
     order = np.random.default_rng(seed).permutation(len(turns))
@@ -127,21 +128,31 @@ def record(
     with (
         tempfile.TemporaryDirectory(prefix="quantbench-") as folder,
         busy(seed) if load else contextlib.nullcontext(),
-        ThreadPoolExecutor(at_once) as pool,
     ):
         inputs = save_inputs(model, Path(folder))
 
-        def once(place: int) -> Process:
-            condition = turns[int(order[place])]
+        def once(numbered: tuple[int, Condition]) -> Process:
+            number, condition = numbered
             # The recorded process copies the tensor buffers, so nothing here is shared with the next one.
             beside = variant if condition.in_turns else control
-            return time_once(variant, beside, inputs, SECONDS, condition.threads, place, **condition.planted)
+            return time_once(variant, beside, inputs, SECONDS, condition.threads, number, **condition.planted)
 
-        for done, process in enumerate(pool.map(once, range(len(order)))):
-            processes[turns[int(order[done])]].append(process)
+        for done, (condition, process) in enumerate(_recorded(once, [turns[int(which)] for which in order], at_once)):
+            processes[condition].append(process)
             if (done + 1) % 20 == 0:
                 say(f"recorded {done + 1} of {len(turns)} timing processes")
     return processes
+
+
+def _recorded(
+    once: Callable[[tuple[int, Condition]], Process], order: list[Condition], at_once: int
+) -> Iterator[tuple[Condition, Process]]:
+    """Record the conditions in this order, so many beside each other; those of several threads alone, at the end."""
+    numbered = list(enumerate(order))
+    alone = [one for one in numbered if at_once > 1 and one[1].threads > 1]
+    for some, workers in (([one for one in numbered if one not in alone], at_once), (alone, 1)):
+        with ThreadPoolExecutor(workers) as pool:
+            yield from zip([condition for _, condition in some], pool.map(once, some), strict=True)
 
 
 # ---------------------------------------------------------------- rules
