@@ -341,11 +341,10 @@ def test_a_missed_plant_makes_the_command_red(
     nothing = Fault("nothing", "file", Kind.STRUCTURE, ("",), lambda subject, _strength, _random: subject.artifact)
     grown = named(artifact.FAULTS, "a file grown by")
     monkeypatch.setattr("sys.argv", ["quantbench", "selftest", "--quick", "--report-dir", str(tmp_path)])
-    monkeypatch.setattr(suite, "faults_in_pipeline", lambda *_: [])
     monkeypatch.setattr(suite, "faults_elsewhere", lambda *_: ([], ["m: f: it has no SOFTMAX"]))
     monkeypatch.setattr(artifact, "RUNTIME_FAULTS", [])
     monkeypatch.setattr(
-        suite, "in_processes_of_their_own", lambda *_: nullcontext(suite.Beside(lambda: ([], []), lambda: None))
+        suite, "in_processes_of_their_own", lambda *_: nullcontext(suite.Beside(lambda: ([], []), list, lambda: None))
     )
     monkeypatch.setattr(suite, "faults_in_a_second_output", lambda *_: ([], [], []))
     monkeypatch.setattr(suite, "healthy_runs", lambda *_: [False])

@@ -48,26 +48,31 @@ def _silent(_line: str) -> None:
     pass
 
 
-def faults_in_training(file: Path, name: str, baseline_dir: Path, quick: bool, folder: Path) -> Found:
-    """Return (injected faults, whether each healthy training failed); both empty without a baseline of QAT.
-
-    Args:
-        folder: for all temporary files of this process, which may be killed; the caller removes it.
-    """
+def _begin(folder: Path) -> None:
+    """Begin a process that may be killed: all its temporary files are in a folder that its parent removes."""
+    end_with_parent()
     tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
-    model = next(model for model in load_file(file) if model.name == name)
+
+
+def _model(file: Path, name: str) -> ReferenceModel:
+    return next(model for model in load_file(file) if model.name == name)
+
+
+def faults_in_training(file: Path, name: str, baseline_dir: Path, quick: bool) -> Found:
+    """Return (injected faults, whether each healthy training failed); both empty without a baseline of QAT."""
+    model = _model(file, name)
     if not training.can_train(model, baseline_dir):
         return [], []
-    subject = training.prepare(model, baseline_dir, folder)
+    subject = training.prepare(model, baseline_dir, Path(tempfile.mkdtemp()))
     gc.freeze()
     nulls = [] if quick else training.null_runs(subject, training.NULL_SEEDS)
     return list(training.injected_faults(subject, not quick, _silent)), nulls
 
 
-def faults_in_pipeline(model: ReferenceModel, quick: bool, say: Say) -> list[InjectedFault]:
+def faults_in_pipeline(file: Path, name: str, quick: bool) -> list[InjectedFault]:
     """Inject faults into data, store and baselines."""
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
-        return list(pipeline.injected_faults(pipeline.prepare(model, Path(folder)), not quick, say))
+        return list(pipeline.injected_faults(pipeline.prepare(_model(file, name), Path(folder)), not quick, _silent))
 
 
 def faults_in_artifacts(
@@ -168,27 +173,31 @@ class Beside:
     """
 
     training: Callable[[], Found]
+    pipeline: Callable[[], list[InjectedFault]]
     simulations: Callable[[], OutcomeSelftest | None]
     made_again: Callable[[], artifact.Measured] | None = None
 
 
 @contextmanager
 def in_processes_of_their_own(model: ReferenceModel, quick: bool, baseline_dir: Path) -> Iterator[Beside]:
-    """Start injecting faults into training, simulating, and in a quick selftest making the healthy artifact again.
+    """Start injecting faults into training and the pipeline, simulating, and in a quick selftest making the healthy
+    artifact again.
 
     There are as many processes as cores: one trains, and simulates what is left when it has finished. A training takes
     minutes, so it is killed where nobody waits for it any more.
     """
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
-        pool = ProcessPoolExecutor(cores(), multiprocessing.get_context("spawn"), initializer=end_with_parent)
+        spawning = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(cores(), spawning, initializer=_begin, initargs=(Path(folder),))
         others = set(multiprocessing.active_children())
-        started = pool.submit(faults_in_training, model.file, model.name, baseline_dir, quick, Path(folder))
+        started = pool.submit(faults_in_training, model.file, model.name, baseline_dir, quick)
+        in_pipeline = pool.submit(faults_in_pipeline, model.file, model.name, quick)
         again = pool.submit(artifact.from_nothing, None, model.file, model.name) if quick else None
         simulated = outcomes.start(pool, model.file.parent, baseline_dir, quick)
         workers, done = set(multiprocessing.active_children()) - others, False
         try:
-            yield Beside(started.result, simulated, again.result if again else None)
-            done = started.done()
+            yield Beside(started.result, in_pipeline.result, simulated, again.result if again else None)
+            done = started.done() and in_pipeline.done()
         finally:
             if not done:
                 for process in workers:
@@ -212,11 +221,10 @@ def run(
             in_artifacts, inapplicable = faults_in_artifacts(model, quick, say, first=trial)
             elsewhere, inapplicable_elsewhere = faults_elsewhere(others, quick, say)
             in_second, of_two_outputs, inapplicable_second = faults_in_a_second_output(model, quick, say)
-            in_pipeline = faults_in_pipeline(model, quick, say)
-            in_training, trained_nulls = beside.training()
+            in_pipeline, (in_training, trained_nulls) = beside.pipeline(), beside.training()
             of_scores = beside.simulations()
             made_again = [trial.recorded, beside.made_again()] if beside.made_again else []
-        for injected in in_training:
+        for injected in [*in_training, *in_pipeline]:
             say(artifact.described(injected))
         nulls = healthy_runs(trial, made_again)
         # From here on, memory and time are measured, so nothing else of this process runs.
