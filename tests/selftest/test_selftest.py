@@ -1,5 +1,6 @@
 """The selftest: it catches what is planted, says what it missed, and can itself go red."""
 
+import os
 import re
 from contextlib import nullcontext
 from pathlib import Path
@@ -336,8 +337,9 @@ def test_the_report_names_what_was_missed_and_bounds_the_false_reds(tmp_path: Pa
 
 
 def test_a_missed_plant_makes_the_command_red(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    trials: dict[str, Trial], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    del trials  # made first, as this process exports the float model once, and a selftest removes what it exported
     nothing = Fault("nothing", "file", Kind.STRUCTURE, ("",), lambda subject, _strength, _random: subject.artifact)
     grown = named(artifact.FAULTS, "a file grown by")
     monkeypatch.setattr("sys.argv", ["quantbench", "selftest", "--quick", "--report-dir", str(tmp_path)])
@@ -393,7 +395,8 @@ def test_a_slowdown_is_caught_and_nothing_is_red_for_nothing() -> None:
 
 
 def test_a_quick_selftest_records_no_more_processes_than_its_rule_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    def recorded(_model: Any, _control: Any, _variant: Any, counts: dict[Any, int], *_: Any) -> Any:
+    def recorded(_model: Any, _control: Any, _variant: Any, counts: dict[Any, int], *_: Any, **more: Any) -> Any:
+        assert more == {"at_once": os.cpu_count()}
         made = {
             latency.HEALTHY: {},
             latency.SLOWER[-1]: {"slower": 0.1},

@@ -190,9 +190,10 @@ def in_processes_of_their_own(model: ReferenceModel, quick: bool, baseline_dir: 
         spawning = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(cores(), spawning, initializer=_begin, initargs=(Path(folder),))
         others = set(multiprocessing.active_children())
+        # First, as a process exports the float model once, and a place of the pipeline removes what it exported.
+        again = pool.submit(artifact.from_nothing, None, model.file, model.name) if quick else None
         started = pool.submit(faults_in_training, model.file, model.name, baseline_dir, quick)
         in_pipeline = pool.submit(faults_in_pipeline, model.file, model.name, quick)
-        again = pool.submit(artifact.from_nothing, None, model.file, model.name) if quick else None
         simulated = outcomes.start(pool, model.file.parent, baseline_dir, quick)
         workers, done = set(multiprocessing.active_children()) - others, False
         try:
