@@ -474,7 +474,7 @@ def together(environments: Sequence[Environment]) -> Environment:
     load = Load(others=max(each.others for each in loads), average=max(averages, default=None)) if loads else None
     gpus = {" and ".join(one.label for one in each.gpus.values()) or each.no_gpu for each in environments}
     differ = f"differs between shards: {'; '.join(sorted(gpus))}"
-    several = {"gpu": None, "further_gpus": [], "no_gpu": differ} if len(gpus) > 1 else {}
+    several: dict[str, object] = {"gpu": None, "further_gpus": [], "no_gpu": differ} if len(gpus) > 1 else {}
     least = {
         "cores": min(each.cores for each in environments),
         "memory_gib": min(each.memory_gib for each in environments),

@@ -78,7 +78,7 @@ class LiteRTGPU:
             for rows, values in zip(collected, self.invoke(), strict=True):
                 rows.append(values)
         return {
-            name: np.stack(rows).reshape(len(rows), *shape[1:])
+            name: np.stack(rows).reshape(-1, *shape[1:])
             for name, rows, (shape, _) in zip(self._output_names, collected, self._shapes, strict=True)
         }
 
