@@ -74,12 +74,13 @@ def test_a_failure_is_an_error_and_an_artifact_left_to_the_cpu_is_unjudged() -> 
 def test_an_update_keeps_what_is_low_by_device() -> None:
     def accepted(agreement: float, old: dict[str, float]) -> dict[str, float]:
         fields = {"verdicts": {Kind.GPU: Verdict.REGRESSED}, "gpu_refusal": "", "further_gpu_refusals": {}}
-        cell = SimpleNamespace(measurements=found(agreement), **fields)
-        report = SimpleNamespace(environment=SimpleNamespace(gpus={"": SOFTWARE}))
+        both = {**found(agreement), f"gpu_agreement@{REAL.name}": found(0.6)["gpu_agreement"]}
+        cell = SimpleNamespace(measurements=both, **fields)
+        report = SimpleNamespace(environment=SimpleNamespace(gpus={"": SOFTWARE, REAL.name: REAL}))
         return update_cell.gpu_agreement(cell, BaselineCell(gpu_agreement=old), report)  # type: ignore[arg-type]
 
-    assert accepted(0.7, {"other": 0.8}) == {"other": 0.8, SOFTWARE.name: 0.7}
-    assert accepted(1.0, {"other": 0.8, SOFTWARE.name: 0.7}) == {"other": 0.8}
+    assert accepted(0.7, {"other": 0.8}) == {"other": 0.8, SOFTWARE.name: 0.7, REAL.name: 0.6}
+    assert accepted(1.0, {"other": 0.8, SOFTWARE.name: 0.7}) == {"other": 0.8, REAL.name: 0.6}
     assert "gpu_agreement" not in BaselineCell().model_dump()
 
 
