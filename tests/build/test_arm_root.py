@@ -12,7 +12,7 @@ from quantbench.build.eviction import clear_environments
 from quantbench.build.store import INSTALLED, Store, default_root
 from quantbench.core.targets import parsed
 from quantbench.errors import BadInput
-from quantbench.targets.failures import TargetFailed, start_failed
+from quantbench.targets.failures import TargetFailed, start_failed, told_at_start
 from quantbench.targets.link import command
 
 HERE = {"qemu": "7.2.22", "release": "bookworm", "ai-edge-litert": "2.3.0", "numpy": "2.4.6"}
@@ -130,6 +130,10 @@ def test_a_root_that_lost_files_names_the_command_that_makes_it_again() -> None:
         assert failed.code == "unreachable"
         assert "run quantbench doctor, which removes a folder that does not start" in str(failed)
         assert "install Python" not in str(failed)
+    told = told_at_start(target, {"code": "no-module", "text": "No module named 'numpy'", "module": "numpy"})
+    assert str(told).startswith(
+        "NumPy or LiteRT cannot be loaded there (No module named 'numpy'); run quantbench doctor"
+    )
 
 
 @pytest.mark.usefixtures("machine")

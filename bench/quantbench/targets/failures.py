@@ -102,6 +102,16 @@ _NOT_FOUND = (126, 127)
 _CRASHES = (signal.SIGILL, signal.SIGBUS, signal.SIGSEGV)
 
 
+def told_at_start(target: Target, hello: dict[str, Any]) -> TargetFailed:
+    """Return the failure that a worker tells of in place of its greeting."""
+    told = TargetFailed.told(hello)
+    if told.code != "no-module" or target.scheme != arm_root.NAME:
+        return told
+    return TargetFailed(
+        "no-module", f"NumPy or LiteRT cannot be loaded there ({line(str(hello.get('text'))[:200])}); {REMADE}"
+    )
+
+
 def start_failed(target: Target, status: int, errors: str) -> TargetFailed:
     """Return why no worker could be started.
 
