@@ -153,3 +153,15 @@ def test_more_work_left_to_the_cpu_is_red_though_operators_are_fewer() -> None:
 def test_what_was_accepted_without_its_work_is_written_as_before() -> None:
     assert "left_macs" not in held().model_dump()["gpu"][SEEN.name]
     assert held(macs=0).model_dump()["gpu"][SEEN.name]["left_macs"] == 0
+
+
+def test_operators_without_work_are_no_run_on_the_accelerator_but_wrong_answers_stay_red() -> None:
+    """An int16 model had one of 68 operators taken and no multiplication, and 5.5 % of its answers differed."""
+    right, wrong = (judged(share, left=181, macs=1000)[0] for share in (1.0, 0.945))
+    assert (right.verdict, wrong.verdict) == (Verdict.UNJUDGED, Verdict.REGRESSED)
+    assert right.message == (
+        "did not run on SwiftShader Device (Subzero), which takes none of its work: "
+        "the CPU computed all of its multiplications"
+    )
+    assert wrong.message.endswith("at least 95 % required; the CPU computed all of its multiplications")
+    assert judged(1.0, left=181, macs=999)[0].verdict is Verdict.PASS

@@ -29,7 +29,7 @@ def gpu(
     test, one-sided); without one, less than a fixed share. What a known fault explains is a known limitation.
 
     Args:
-        measured: ``gpu_agreement`` and ``gpu_left``; empty where nothing was measured.
+        measured: ``gpu_agreement``, ``gpu_left`` and ``gpu_left_macs``; empty where nothing was measured.
         device: the measured device; None where there is none.
         reason: why nothing was measured: no device, or how the process ended.
         required: whether a device must be present, so that its absence is an error.
@@ -48,6 +48,12 @@ def gpu(
             f"did not run on {device.name}, which supports none of its operators: the CPU computed everything"
         )
     judged = _agreement(subject, measured["gpu_agreement"], device, baseline, strided_pointwise(census))
+    macs = measured.get("gpu_left_macs")
+    if macs is not None and macs.value == macs.n and macs.low is None:
+        words = "the CPU computed all of its multiplications"
+        if judged.verdict is not Verdict.REGRESSED:
+            return no_gpu(f"did not run on {device.name}, which takes none of its work: {words}")
+        judged = judged.model_copy(update={"message": f"{judged.message}; {words}"})
     return judged if judged.verdict is Verdict.REGRESSED else _runs_now(judged, subject, device, baseline)
 
 

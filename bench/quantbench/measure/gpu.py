@@ -261,7 +261,7 @@ def _finished(job: dict[str, Any]) -> child_process.Done:
         environment = gpu_devices.child_environment(job["driver"])
         return child_process.start("quantbench.measure.gpu_worker", job, LIMIT_SECONDS, environment)
     except child_process.ChildFailed as error:
-        raise GpuFailed(f"the GPU process {error}: the driver hangs") from None
+        raise GpuFailed(f"the GPU process {error}: the driver hangs, or the machine is too busy") from None
 
 
 def _crash(done: child_process.Done) -> str:
