@@ -87,14 +87,14 @@ def file_of(case: Case, stride: int | None = None) -> bytes:
     options.dilationHFactor = options.dilationWFactor = 1
     layer.opcodeIndex, layer.inputs, layer.outputs = 0, [0, 1, 2], [3]
     layer.builtinOptions, layer.builtinOptionsType = options, schema.BuiltinOptions.Conv2DOptions
-    return bytes(_signed(model, schema, flatbuffer_utils))
+    return signed(model, 3, schema, flatbuffer_utils)
 
 
-def _signed(model: Any, schema: Any, tools: Any) -> bytes:
-    """Name inputs and outputs in a signature, which the accelerator's interface asks for."""
+def signed(model: Any, output: int, schema: Any, tools: Any) -> bytes:
+    """Return a file with its input, tensor 0, and its output named in a signature, which the accelerator asks for."""
     signature = schema.SignatureDefT()
     signature.signatureKey, signature.subgraphIndex = b"serving_default", 0
-    for names, index, name in (("inputs", 0, b"x"), ("outputs", 3, b"y")):
+    for names, index, name in (("inputs", 0, b"x"), ("outputs", output, b"y")):
         port = schema.TensorMapT()
         port.name, port.tensorIndex = name, index
         setattr(signature, names, [port])

@@ -212,6 +212,7 @@ def test_what_cannot_be_updated_is_told(mine: Path, tiny: Path, tmp_path: Path) 
         ([], "give --name for a new model, or --update with the name of an adopted one, and not both"),
         (["--name", "a", "--update", "b"], "and not both"),
         (["--name", "a", "--new-data"], "--new-data: goes with --update NAME"),
+        (["--name", "a", "--accept", "why"], "--accept: goes with --update NAME, or with --spec"),
         (["--name", "a", "--gate", "nothing"], "--gate: unknown name 'nothing'"),
         (["--name", "a", "--latency-budget", "nan"], "--latency-budget: expected seconds"),
     ],

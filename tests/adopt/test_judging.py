@@ -192,7 +192,7 @@ def test_a_report_belongs_to_a_compiled_artifact(tmp_path: Path) -> None:
 
     def checked(file: str, spec: str = "", report: str = "") -> Any:
         own = artifacts.parse([f"v={tmp_path / file}"], [f"v={spec}"] * bool(spec), [f"v={report}"] * bool(report))
-        return artifacts.checked(own, understood, "m.keras")["built_v"]
+        return artifacts.checked(own, understood, "m.keras", "")["built_v"]
 
     assert checked("npu.tflite").compiled == "Ethos-U"
     for wrong, said in (
@@ -204,6 +204,22 @@ def test_a_report_belongs_to_a_compiled_artifact(tmp_path: Path) -> None:
             checked(*wrong)
     with pytest.raises(BadInput, match="--vela-report: w is no artifact of this command"):
         artifacts.parse(["v=v.tflite"], [], ["w=s.csv"])
+
+
+def test_a_file_that_breaks_its_spec_is_adopted_with_a_reason_alone(tmp_path: Path) -> None:
+    (tmp_path / "plain.tflite").write_bytes(dense())
+    file = inspect(tmp_path / "plain.tflite")
+    understood: Any = SimpleNamespace(inputs=file.inputs, outputs=file.outputs)
+    own = artifacts.parse([f"v={tmp_path / 'plain.tflite'}"], ["v=int8"])
+    with pytest.raises(BadInput) as caught:
+        artifacts.checked(own, understood, "m.keras", " ")
+    assert str(caught.value).startswith(f"--spec: {tmp_path / 'plain.tflite'}: is not int8: 1 of 1 layers")
+    assert str(caught.value).endswith(
+        "build it as declared, declare what it keeps (float32), or take it as a known limitation with --accept 'why'"
+    )
+    assert artifacts.checked(own, understood, "m.keras", "the vendor's tool leaves it")["built_v"].spec == "int8"
+    kept = artifacts.parse([f"v={tmp_path / 'plain.tflite'}"], ["v=float32"])
+    assert artifacts.checked(kept, understood, "m.keras", "")
 
 
 def test_a_figure_of_an_accelerator_is_judged_exactly_and_may_not_get_lost() -> None:

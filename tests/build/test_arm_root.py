@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from quantbench.build import arm_root, debian, packages
 from quantbench.build.eviction import clear_environments
-from quantbench.build.store import Store, default_root
+from quantbench.build.store import INSTALLED, Store, default_root
 from quantbench.core.targets import parsed
 from quantbench.errors import BadInput
-from quantbench.targets.failures import TargetFailed
+from quantbench.targets.failures import TargetFailed, start_failed, told_at_start
 from quantbench.targets.link import command
 
 HERE = {"qemu": "7.2.22", "release": "bookworm", "ai-edge-litert": "2.3.0", "numpy": "2.4.6"}
@@ -110,6 +110,30 @@ def test_a_root_that_does_not_work_is_told_and_not_kept(
     assert arm_root.find() is None
     says(monkeypatch, SAYS)
     assert arm_root.root().versions["qemu"] == "7.2.22"
+
+
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize("damaged", [b"", b"\xff\xfe", b"qemu=7.2\n", b"python=3.11/../x\nqemu=7\n"])
+def test_a_root_whose_list_was_damaged_is_made_again(damaged: bytes) -> None:
+    made = arm_root.root()
+    (made.folder.parent / INSTALLED).write_bytes(damaged)
+    assert arm_root.find() is None
+    assert "is made when it is first used" in arm_root.state(ask=False)
+    assert arm_root.root() == made
+    assert Debian.made == 2
+
+
+def test_a_root_that_lost_files_names_the_command_that_makes_it_again() -> None:
+    target = parsed("arm", "qemu-aarch64", "x")
+    for status, errors in ((127, "chroot: failed to run command '/usr/bin/emulator': No such file"), (-11, "")):
+        failed = start_failed(target, status, errors)
+        assert failed.code == "unreachable"
+        assert "run quantbench doctor, which removes a folder that does not start" in str(failed)
+        assert "install Python" not in str(failed)
+    told = told_at_start(target, {"code": "no-module", "text": "No module named 'numpy'", "module": "numpy"})
+    assert str(told).startswith(
+        "NumPy or LiteRT cannot be loaded there (No module named 'numpy'); run quantbench doctor"
+    )
 
 
 @pytest.mark.usefixtures("machine")

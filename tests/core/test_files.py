@@ -904,7 +904,10 @@ ALLOWED: dict[str, tuple[str, dict[str, int]]] = {
     "quantbench/measure/instructions.py": (CHECKED, {"read_text": 1}),
     "quantbench/measure/instructions_worker.py": (TOLD, {"load": 1}),
     "quantbench/measure/work.py": (CHECKED, {"read_bytes": 1}),
-    "quantbench/measure/gpu.py": (f"{CHECKED}, and {TOLD}", {"save": 1, "load": 2, "savez": 1, "read_text": 1}),
+    "quantbench/measure/gpu.py": (
+        f"{CHECKED}, and {TOLD}",
+        {"save": 1, "load": 2, "savez": 1, "read_text": 1, "read_bytes": 1},
+    ),
     "quantbench/build/package_contents.py": (SYSTEM, {"read_text": 2, "open": 1}),
     "quantbench/core/environment.py": (SYSTEM, {"read_text": 1}),
     "quantbench/engine/trained_twice.py": (OWN, {"rmtree": 1}),

@@ -1,5 +1,6 @@
 """What is measured alone, with made-up times in place of timing processes."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +172,31 @@ def test_answers_on_the_gpu_join_the_result(tmp_path: Path, monkeypatch: pytest.
     assert (judged.measurement, judged.value) == ("gpu_agreement", 1.0)
     result = made.results.of(HALF)
     assert result.measurements["gpu_ratio"].value == 0.5
-    assert result.alone.on_gpu is taken
+    assert result.alone.on_gpu == {"": taken}
+
+
+def test_several_gpus_are_judged_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second device is made up, as the first one is; it leaves a convolution to the CPU and answers wrongly."""
+    right = gpu.OnGpu(answers(100), seconds=[1e-3, 1e-3], ratios=[0.5, 0.5])
+    wrong = gpu.OnGpu(answers(300), left=1, operators=4, left_why=[("CONV_2D", "why")], left_macs=(7, 9), macs=10)
+    wrong = replace(wrong, seconds=[2e-3, 2e-3])
+    taken = {"G": right, "H": wrong, "I": gpu.OnGpu(refusal="Shape mismatch")}
+    monkeypatch.setattr(exclusive.gpu, "through_store", lambda _a, _c, _m, device, _s: taken[device.name])
+    made = with_gpu(run(OUTCOMES, kinds=[Kind.GPU]))
+    further = [Device(name=name, kind="discrete") for name in ("H", "I")]
+    made.rules.environment.further_gpus = further
+    judged = alone(made, Machine(), tmp_path).judge(Kind.GPU, made.results.of(HALF))
+    assert [(one.measurement, one.verdict) for one in judged] == [
+        ("gpu_agreement", Verdict.PASS),
+        ("gpu_agreement@H", Verdict.REGRESSED),
+        ("gpu_agreement@I", Verdict.UNJUDGED),
+    ]
+    measured = made.results.of(HALF).measurements
+    assert (measured["gpu_agreement"].value, measured["gpu_agreement@H"].value) == (1.0, 0.8)
+    assert (measured["gpu_score_change"].value, measured["gpu_score_change@H"].value) == (0, pytest.approx(-0.2))
+    of = measured["gpu_left_macs@H"]
+    assert (of.value, of.low, of.high, of.n) == (9, 7, 9, 10)
+    assert "gpu_left_macs" not in measured
 
 
 def test_a_gpu_that_fails_costs_that_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

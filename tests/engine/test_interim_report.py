@@ -17,7 +17,7 @@ SAME = baseline({"float32": answers(100), "ptq_float16": answers(100)})
 def test_a_row_copies_the_result_and_its_judgements() -> None:
     made = run(TWO, SAME)
     made.drive.judge(HALF, Kind.ACCURACY)
-    made.results.join(HALF, MeasuredAlone(OnGpu(left_why=[("CONV_2D", "why")]), {}, {"keras_latency": "no"}, 4.0))
+    made.results.join(HALF, MeasuredAlone({"": OnGpu(left_why=[("CONV_2D", "why")])}, {}, {"keras_latency": "no"}, 4.0))
     row = made.recording.cells()[1]
     result = made.results.of(HALF)
     assert (row.id, row.verdict, row.seconds, row.alone_seconds) == (HALF, Verdict.PASS, 2.0, 4.0)

@@ -19,7 +19,7 @@ from quantbench.core.options import RunOptions
 from quantbench.engine.merge import Whole, _in_turns, _latency, merge, together
 from quantbench.engine.shard_folders import Piece
 from quantbench.errors import BadInput
-from quantbench.records import BaselineCell, Cell, InTurns, Judgement, Kind, Shard, Verdict, worst
+from quantbench.records import BaselineCell, Cell, Device, InTurns, Judgement, Kind, Shard, Verdict, worst
 from quantbench.reference.datasets import read_predictions
 from quantbench.reference.model import load_models
 
@@ -310,6 +310,10 @@ def test_environments_that_differ_are_named_side_by_side() -> None:
     assert together([environment(), environment()]) == environment()
     gpus = [environment(), environment(no_gpu="none was found")]
     assert together(gpus).no_gpu.startswith("differs between shards")
+    one, two = (Device(name=name, kind="software") for name in "ab")
+    both = environment(gpu=one, further_gpus=[two])
+    assert together([both, both]) == both
+    assert together([both, environment(gpu=one)]).gpus == {}
 
 
 @pytest.mark.slow

@@ -11,8 +11,8 @@ SEEN = Device(name="SwiftShader Device (Subzero)", kind="software", driver="Swif
 OTHER = Device(name="A real one", kind="discrete", driver="d")
 
 
-def held(agreement: float = 1.0, left: int = 3, operators: int = 182) -> BaselineCell:
-    accepted = AcceptedGpu(agreement=agreement, examples=200, left=left, operators=operators)
+def held(agreement: float = 1.0, left: int = 3, operators: int = 182, macs: int | None = None) -> BaselineCell:
+    accepted = AcceptedGpu(agreement=agreement, examples=200, left=left, operators=operators, left_macs=macs)
     return BaselineCell(gpu={SEEN.name: accepted})
 
 
@@ -28,10 +28,13 @@ def judged(
     baseline: BaselineCell | None = None,
     of: Census | None = None,
     left: int | None = None,
+    macs: int | None = None,
 ) -> list[Judgement]:
     measured = {"gpu_agreement": Measurement(value=agreement, unit="fraction", n=200)}
     if left is not None:
         measured["gpu_left"] = Measurement(value=left, unit="operators", n=182)
+    if macs is not None:
+        measured["gpu_left_macs"] = Measurement(value=macs, unit="multiplications", n=1000)
     one = gate.gpu(SUBJECT, measured, device, "", baseline, False, of)
     return [one, *gate.gpu_left(SUBJECT, measured, device, baseline)]
 
@@ -128,3 +131,37 @@ def test_bit_identical_answers_of_the_cpu_are_none_of_the_accelerator() -> None:
     assert nothing.verdict is Verdict.UNJUDGED
     assert "did not run on SwiftShader" in nothing.message
     assert left.verdict is Verdict.REGRESSED
+
+
+def test_more_work_left_to_the_cpu_is_red_though_operators_are_fewer() -> None:
+    """One convolution instead of three reshapes."""
+    _, operators, work = judged(1.0, baseline=held(macs=20), left=1, macs=500)
+    assert (operators.verdict, work.verdict) == (Verdict.IMPROVED, Verdict.REGRESSED)
+    assert work.message == (
+        "500 multiplications (50.00 % of them) were left to the CPU on SwiftShader Device (Subzero); 20 were accepted"
+    )
+    assert work.actions
+    same, less = (judged(1.0, baseline=held(macs=20), left=3, macs=macs)[2] for macs in (20, 0))
+    assert (same.verdict, less.verdict) == (Verdict.PASS, Verdict.IMPROVED)
+    assert judged(1.0, baseline=held(0.98, 0, 0), left=3, macs=1)[2].verdict is Verdict.REGRESSED  # none was accepted
+    assert judged(1.0, baseline=held(macs=20))[2].verdict is Verdict.IMPROVED  # nothing is left any more
+    assert len(judged(1.0, baseline=held(), left=3, macs=20)) == 2  # nobody had counted it
+    assert len(judged(1.0, baseline=held(macs=20), left=3)) == 2
+    assert len(judged(1.0, baseline=held(1.0, 0, 0))) == 2
+
+
+def test_what_was_accepted_without_its_work_is_written_as_before() -> None:
+    assert "left_macs" not in held().model_dump()["gpu"][SEEN.name]
+    assert held(macs=0).model_dump()["gpu"][SEEN.name]["left_macs"] == 0
+
+
+def test_operators_without_work_are_no_run_on_the_accelerator_but_wrong_answers_stay_red() -> None:
+    """An int16 model had one of 68 operators taken and no multiplication, and 5.5 % of its answers differed."""
+    right, wrong = (judged(share, left=181, macs=1000)[0] for share in (1.0, 0.945))
+    assert (right.verdict, wrong.verdict) == (Verdict.UNJUDGED, Verdict.REGRESSED)
+    assert right.message == (
+        "did not run on SwiftShader Device (Subzero), which takes none of its work: "
+        "the CPU computed all of its multiplications"
+    )
+    assert wrong.message.endswith("at least 95 % required; the CPU computed all of its multiplications")
+    assert judged(1.0, left=181, macs=999)[0].verdict is Verdict.PASS

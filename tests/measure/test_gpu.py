@@ -16,7 +16,8 @@ from quantbench.build.store import Store
 from quantbench.engine import measurements
 from quantbench.errors import BadInput
 from quantbench.measure import gpu, gpu_devices
-from quantbench.measure.gpu import Artifact, Effort, GpuFailed, OnGpu, Refused
+from quantbench.measure.gpu import Artifact, Crashed, Effort, GpuFailed, OnGpu, Refused
+from quantbench.measure.gpu_devices import Found
 from quantbench.measure.gpu_worker import END_OF_VARIANT
 from quantbench.records import BaselineCell, Device, Kind, Measurement, Verdict
 from quantbench.reference.model import load_models
@@ -72,12 +73,14 @@ def test_a_failure_is_an_error_and_an_artifact_left_to_the_cpu_is_unjudged() -> 
 
 def test_an_update_keeps_what_is_low_by_device() -> None:
     def accepted(agreement: float, old: dict[str, float]) -> dict[str, float]:
-        cell = SimpleNamespace(measurements=found(agreement), verdicts={Kind.GPU: Verdict.REGRESSED}, gpu_refusal="")
-        report = SimpleNamespace(environment=SimpleNamespace(gpu=SOFTWARE))
+        fields = {"verdicts": {Kind.GPU: Verdict.REGRESSED}, "gpu_refusal": "", "further_gpu_refusals": {}}
+        both = {**found(agreement), f"gpu_agreement@{REAL.name}": found(0.6)["gpu_agreement"]}
+        cell = SimpleNamespace(measurements=both, **fields)
+        report = SimpleNamespace(environment=SimpleNamespace(gpus={"": SOFTWARE, REAL.name: REAL}))
         return update_cell.gpu_agreement(cell, BaselineCell(gpu_agreement=old), report)  # type: ignore[arg-type]
 
-    assert accepted(0.7, {"other": 0.8}) == {"other": 0.8, SOFTWARE.name: 0.7}
-    assert accepted(1.0, {"other": 0.8, SOFTWARE.name: 0.7}) == {"other": 0.8}
+    assert accepted(0.7, {"other": 0.8}) == {"other": 0.8, SOFTWARE.name: 0.7, REAL.name: 0.6}
+    assert accepted(1.0, {"other": 0.8, SOFTWARE.name: 0.7}) == {"other": 0.8, REAL.name: 0.6}
     assert "gpu_agreement" not in BaselineCell().model_dump()
 
 
@@ -111,6 +114,10 @@ def test_its_log_tells_refusals_and_lost_devices() -> None:
         "Warning: Vulkan x required.; ERROR: [a.cc:1] No adapters found"
     )
     assert trouble("") == "no output"
+    assert (
+        trouble("I0000 00:00:179.08   12067 delegate_kernel.cc:984] Initializing")
+        == "delegate_kernel.cc:984] Initializing"
+    )
 
 
 # ---------------------------------------------------------------- devices
@@ -141,11 +148,52 @@ def test_a_software_device_is_taken_only_where_its_driver_was_asked_for() -> Non
 
 def test_a_driver_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_devices, "SWIFTSHADER", (str(tmp_path / "none.json"),))
-    with pytest.raises(BadInput, match="apt-get install chromium"):
-        gpu_devices.chosen_driver({gpu_devices.CHOICE: "swiftshader"})
-    with pytest.raises(BadInput, match="expected swiftshader, or the path of a"):
-        gpu_devices.chosen_driver({gpu_devices.CHOICE: "nonesuch"})
-    assert gpu_devices.chosen_driver({}) is None
+    for choice, words in (
+        ("swiftshader", "apt-get install chromium"),
+        ("nonesuch", "expected swiftshader, or the path of a"),
+        (f"{driver(tmp_path, 'a')},nonesuch", "no Vulkan driver 'nonesuch' here"),
+        (f"{driver(tmp_path, 'a')}, {driver(tmp_path, 'a')}", "a.json is named twice"),
+        (driver(tmp_path, "cut", "{"), "cut.json describes no Vulkan driver; expected JSON with ICD.library_path"),
+        (driver(tmp_path, "list", "[]"), "list.json describes no Vulkan driver"),
+        (driver(tmp_path, "other", '{"ICD": {"library_path": 1}}'), "other.json describes no Vulkan driver"),
+    ):
+        with pytest.raises(BadInput, match=words):
+            gpu_devices.chosen_drivers({gpu_devices.CHOICE: choice})
+    assert gpu_devices.chosen_drivers({}) == gpu_devices.chosen_drivers({gpu_devices.CHOICE: " , "}) == []
+
+
+def driver(folder: Path, name: str, text: str = '{"ICD": {"library_path": "./lib.so"}}') -> str:
+    (folder / f"{name}.json").write_text(text)
+    return str(folder / f"{name}.json")
+
+
+def test_devices_of_several_drivers_stand_side_by_side_and_none_gets_lost() -> None:
+    one, two = Found([REAL], others=[SOFTWARE]), Found([SOFTWARE])
+    both = gpu_devices.beside({"a.json": one, "b.json": two})
+    assert (both.devices, both.others, both.reason) == ([REAL, SOFTWARE], [SOFTWARE], "")
+    assert both.drivers == {REAL.name: "a.json", SOFTWARE.name: "b.json"}
+    none = gpu_devices.beside({"a.json": one, "b.json": Found(reason="no Vulkan driver lists an adapter")})
+    assert (none.devices, none.reason) == ([], "b.json: no Vulkan driver lists an adapter")
+    twice = gpu_devices.beside({"a.json": one, "b.json": one})
+    assert (twice.devices, twice.reason) == (
+        [],
+        "$QUANTBENCH_VULKAN: a.json and b.json both drive A GPU; name one of them",
+    )
+
+
+def test_each_device_gets_its_own_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = driver(tmp_path, "a"), driver(tmp_path, "b")
+    (tmp_path / "lib.so").write_bytes(b"code")
+    monkeypatch.setenv(gpu_devices.CHOICE, f"{one},{two}")
+    beside = Found([REAL, SOFTWARE], drivers={REAL.name: one, SOFTWARE.name: two})
+    monkeypatch.setattr(gpu_devices, "find", lambda: beside)
+    assert [gpu_devices.driver_of(device) for device in (REAL, SOFTWARE)] == [one, two]
+    assert gpu_devices.child_environment(two)["VK_DRIVER_FILES"] == two
+    assert gpu_devices.child_environment()["VK_DRIVER_FILES"] == one
+    assert len(gpu_devices.driver_sha256(SOFTWARE)) == 64
+    monkeypatch.delenv(gpu_devices.CHOICE)
+    assert gpu_devices.driver_of(REAL) is None
+    assert gpu_devices.driver_sha256(REAL) == ""
 
 
 @pytest.fixture
@@ -186,7 +234,8 @@ def test_without_the_package_the_reason_says_how_to_get_it(monkeypatch: pytest.M
 
 
 def a_job(tmp_path: Path) -> dict[str, object]:
-    return {"artifacts": {"variant": "a"}, "inputs": {}, "answers": str(tmp_path / "y.npz"), "seconds": 0.1, "seed": 0}
+    files = {"artifacts": {"variant": "a"}, "inputs": {}, "answers": str(tmp_path / "y.npz"), "driver": None}
+    return {**files, "seconds": 0.1, "seed": 0}
 
 
 @pytest.mark.parametrize(
@@ -225,18 +274,36 @@ def test_a_crash_that_does_not_come_again_is_no_refusal(tmp_path: Path, monkeypa
     assert gpu._run_worker(a_job(tmp_path)).seconds == {}
 
 
+def test_a_file_that_crashes_twice_is_refused_however_it_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(gpu_devices.CHOICE, raising=False)
+    once = tmp_path / "once"
+    again = f"[ -e {once} ] && kill -ABRT $$; touch {once}; kill -SEGV $$"
+    instead_of_python(tmp_path, f"echo '{SELECTED}' >&2; echo $$ >&2; {again}", monkeypatch)
+    with pytest.raises(Crashed, match="it crashes while it loads the file: died of SIGSEGV"):
+        gpu._run_worker(a_job(tmp_path))
+
+
 def test_a_failure_is_not_kept_and_a_result_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, model, artifact = Store(tmp_path), MODELS["seed_cnn"], Artifact(tmp_path / "a.tflite", "a")
     monkeypatch.delenv(gpu_devices.CHOICE, raising=False)
     with monkeypatch.context() as broken:
         broken.setattr(gpu, "measure", lambda *_: (_ for _ in ()).throw(GpuFailed("the GPU process died of SIGSEGV")))
         assert gpu.through_store(artifact, artifact, model, REAL, store).failure == "the GPU process died of SIGSEGV"
-    answers = OnGpu(predictions=np.arange(3), seconds=[0.001, 0.002], left=1, operators=2, left_why=[("X", "why")])
+    answers = OnGpu(
+        predictions=np.arange(3),
+        seconds=[0.001, 0.002],
+        left=1,
+        operators=2,
+        left_why=[("X", "why")],
+        left_macs=(3, 5),
+        macs=9,
+    )
     monkeypatch.setattr(gpu, "measure", lambda *_: answers)
     assert not gpu.through_store(artifact, artifact, model, REAL, store).cached
     monkeypatch.delattr(gpu, "measure")
     kept = gpu.through_store(artifact, artifact, model, REAL, store)
     assert (kept.cached, kept.seconds, kept.left_why) == (True, [0.001, 0.002], [("X", "why")])
+    assert (kept.left_macs, kept.macs) == ((3, 5), 9)
     assert list(kept.predictions) == [0, 1, 2]  # type: ignore[arg-type]
 
 
@@ -290,8 +357,10 @@ def test_every_model_answers_on_the_gpu_as_on_the_cpu(name: str, device: Device,
     inputs = model.prepare(model.pack().test.x[:20])
     predictions = model.metric.predict(LiteRT(artifact.path).run(inputs), inputs)
     outcome = SimpleNamespace(predictions=predictions)
-    shown = measurements.gpu(model.metric, taken, outcome)  # type: ignore[arg-type]
+    shown = measurements.gpu(model, taken, outcome)  # type: ignore[arg-type]
     assert (shown["gpu_agreement"].value, shown["gpu_agreement"].n, taken.nonfinite) == (1.0, 20, 0)
+    assert shown["gpu_score_change"].value == 0 or model.metric.kind == "continuous"
+    assert taken.left_macs[0] <= taken.left_macs[1] <= taken.macs
     # The call alone returns within 31 µs; a result takes a millisecond and more.
     assert min(taken.seconds) > 2e-4
     assert (taken.left > 0) == (name == "vit_tiny")
@@ -342,6 +411,6 @@ def test_a_run_without_a_device_says_why_and_ends_as_before(quantbench: Quantben
 
 
 def test_words_of_a_report_without_a_gpu() -> None:
-    report = SimpleNamespace(environment=SimpleNamespace(gpu=None, no_gpu="no driver"))
+    report = SimpleNamespace(environment=SimpleNamespace(gpus={}, no_gpu="no driver"))
     assert formatting.gpu_note(report) == "GPU checks skipped: no driver"  # type: ignore[arg-type]
     assert formatting.gpu_device(report) == "none measured: no driver"  # type: ignore[arg-type]

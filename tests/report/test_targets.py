@@ -2,8 +2,21 @@
 
 from pathlib import Path
 
-from made_up_runs import answers, cell, measured, report
-from quantbench.records import Micro, MicroAnswers, MicroRefusal, OnTarget, Report, Target, TargetMachine, Verdict
+from made_up_runs import answers, cell, environment, measured, report
+from quantbench.records import (
+    Device,
+    Judgement,
+    Kind,
+    Measurement,
+    Micro,
+    MicroAnswers,
+    MicroRefusal,
+    OnTarget,
+    Report,
+    Target,
+    TargetMachine,
+    Verdict,
+)
 from quantbench.report import targets
 from quantbench.report.evidence import Behind
 from quantbench.report.html.page import render
@@ -85,8 +98,16 @@ def test_tflite_micro_stands_beside_the_targets_and_alone(tmp_path: Path) -> Non
         ]
     )  # fmt: skip
     assert targets.rows(alone) == [
-        ["m/runs", "yes", "1,100", "1 of 300"],
-        ["m/not", "no: CONV_2D: <b>", "", ""],
+        ["m/runs", "", "1 of 300 differ", "1,100", ""],
+        ["m/not", "", "", "", "not run: CONV_2D: <b>"],
+    ]
+    scores = {"score": 0.89, "reference_score": 0.9, "lost": 1, "gained": 0}
+    scored = alone.cells[0].model_copy(
+        update={"micro": Micro(version="1", answers=MicroAnswers(examples=100, differing=[3], **scores))}
+    )
+    assert targets.rows(report([scored]))[0][1:3] == [
+        "89.00 %",
+        "-1.00 pp (1 of 100 differ: 1 newly wrong, 0 newly right)",
     ]
     page = render(alone, Behind.of(tmp_path, alone, {}))
     for text in (markdown(alone), page):
@@ -95,5 +116,40 @@ def test_tflite_micro_stands_beside_the_targets_and_alone(tmp_path: Path) -> Non
         assert "CONV_2D: <b>" not in text
     both = of_two()
     beside = both.model_copy(update={"cells": [*both.cells[:1], *alone.cells]})
-    assert targets.headers(beside)[1:5] == [*(f"TFLite-Micro: {what}" for what in targets.OF_MICRO), "pi: score"]
-    assert [len(row) for row in targets.rows(beside)] == [14, 14, 14]
+    assert targets.headers(beside)[1:6] == [*(f"TFLite-Micro: {what}" for what in targets.OF_MICRO), "pi: score"]
+    assert [len(row) for row in targets.rows(beside)] == [15, 15, 15]
+
+
+def test_gpus_stand_beside_each_other_with_what_they_left_to_the_cpu(tmp_path: Path) -> None:
+    one, two = Device(name="Card", kind="discrete", driver="d"), Device(name="<b>", kind="software")
+    left = {
+        "gpu_agreement@<b>": measured(0.99, "fraction", n=200),
+        "gpu_score@<b>": measured(0.88, "fraction", n=200),
+        "gpu_score_change@<b>": measured(-0.01, "fraction", n=200),
+        "gpu_time@<b>": measured(2.0, "ms"),
+        "gpu_ratio@<b>": measured(1.5, "ratio"),
+        "gpu_left@<b>": measured(3, "operators", n=182),
+        "gpu_left_macs@<b>": Measurement(value=25, unit="multiplications", n=1000, low=5, high=25),
+    }
+    words = "could not be measured on Card: the device was lost"
+    lost = Judgement(
+        kind=Kind.GPU, measurement="gpu_agreement", against="nothing", verdict=Verdict.ERROR, message=words
+    )
+    tried = cell("v", answers(100), measurements=left, verdicts={Kind.GPU: Verdict.ERROR}, judgements=[lost])
+    made = report([tried, cell("w")], environment=environment(gpu=one, further_gpus=[two]))
+    assert targets.headers(made)[1] == "Card: score"
+    [row] = targets.rows(made)
+    assert row[1:6] == ["", "", "", "", words]
+    assert row[6:] == [
+        "88.00 %",
+        "-1.00 pp (2 of 200 differ)",
+        "1.50× (2.00 ms)",
+        "3 of 182, at most 2.5 % of the multiplications",
+        "",
+    ]
+    assert targets.machines(made) == ["GPU: Card (discrete, d)", "GPU: <b> (software)"]
+    assert "<b>: computed on the CPU" in targets.words(made)
+    page = render(made, Behind.of(tmp_path, made, {}))
+    assert "at most 2.5 %" in page
+    assert "<b>: score" not in page
+    assert markdown(made).count("### GPU: ") == 2

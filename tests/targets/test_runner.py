@@ -181,6 +181,14 @@ def test_room_is_made_by_removing_files_of_earlier_sessions_alone(tmp_path: Path
     assert sorted(path.name for path in tmp_path.iterdir()) == [fresh, "photo.part", "thesis.odt"]
 
 
+def test_a_file_that_another_session_removes_meanwhile_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker.os, "listdir", lambda _: ["e" * 64])
+    monkeypatch.setattr(worker, "SPARE_BYTES", 0)
+    assert worker.Files(str(tmp_path)).put("d" * 64, 2, 0, b"x") == 1
+
+
 def test_a_file_that_arrives_damaged_is_not_kept(tmp_path: Path) -> None:
     run = runner(planted("file.write(body)", "file.write(b'x' + body[1:])", tmp_path), tmp_path)
     with pytest.raises(TargetFailed, match="other contents than were sent"):

@@ -6,7 +6,7 @@ import pytest
 from made_up_graphs import layers, loop
 from quantbench.measure.work import operations_of
 from quantbench.tflite.graph import Graph, Operator, Tensor, read
-from quantbench.tflite.work import macs
+from quantbench.tflite.work import left_macs, macs
 
 
 def of(name: str, *shapes: tuple[int, ...], out: tuple[int, ...], **options: bool) -> int:
@@ -52,3 +52,19 @@ def test_work_of_whole_files() -> None:
     graph = read(layers())
     assert [macs(graph, one) for one in graph.operators] == [16, 16, 16]
     assert sum(macs(graph, one) for one in read(loop()).operators) > 0
+
+
+def test_what_an_accelerator_left_is_bounded_by_how_many_and_of_which_kinds() -> None:
+    def layer(name: str, outputs: int) -> Operator:
+        tensors = [Tensor(str(i), "int8", shape, None) for i, shape in enumerate([(1, 10), (outputs, 10)])]
+        return Operator(name, tuple(tensors), (Tensor("o", "int8", (1, outputs), None),), SimpleNamespace())
+
+    small, large = layer("FULLY_CONNECTED", 1), layer("FULLY_CONNECTED", 9)
+    graph = Graph([], [small, large, layer("RESHAPE", 5), layer("CONV_2D", 2)], [], [])
+    assert left_macs(graph, 0, []) == (0, 0)
+    assert left_macs(graph, 1, ["RESHAPE"]) == (0, 0)
+    assert left_macs(graph, 1, ["FULLY_CONNECTED"]) == (10, 90)
+    assert left_macs(graph, 2, ["FULLY_CONNECTED", "RESHAPE"]) == (10, 90)
+    assert left_macs(graph, 3, ["FULLY_CONNECTED", "RESHAPE"]) == (100, 100)
+    assert left_macs(graph, 2, ["RESHAPE"]) == (10, 90)  # and another, which it takes but left in between
+    assert left_macs(graph, 4, ["RESHAPE"])[1] == sum(macs(graph, one) for one in graph.operators)

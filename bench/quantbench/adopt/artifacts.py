@@ -6,6 +6,7 @@ from pathlib import Path
 
 from quantbench.adopt import inspecting, understand
 from quantbench.errors import BadInput
+from quantbench.gate import violations
 from quantbench.records import BuiltArtifact, Report
 from quantbench.records._built import BUILT_NAME
 from quantbench.reference.model import ReferenceModel
@@ -53,11 +54,17 @@ def _parted(text: str, option: str, form: str) -> tuple[str, str]:
     return name, value
 
 
-def checked(artifacts: Mapping[str, BuiltArtifact], understood: understand.Understood, model: str) -> Artifacts:
+def checked(
+    artifacts: Mapping[str, BuiltArtifact], understood: understand.Understood, model: str, accept: str
+) -> Artifacts:
     """Return the artifacts, each with what it is compiled for.
 
+    Args:
+        accept: why a file that breaks its spec is taken all the same, as a known limitation; empty where it is not.
+
     Raises:
-        BadInput: a file cannot be read or run, is of another model, or has a spec or a report that it cannot have.
+        BadInput: a file cannot be read or run, is of another model, breaks its spec, or has a spec or a report that it
+            cannot have.
     """
     found: Artifacts = {}
     for variant, one in artifacts.items():
@@ -66,6 +73,8 @@ def checked(artifacts: Mapping[str, BuiltArtifact], understood: understand.Under
             if one.report:
                 raise BadInput(f"--vela-report: {one.file}: is not compiled; leave its report out")
             inspecting.check_fits(file, understood.inputs, understood.outputs, Path(model).name)
+            if not accept.strip():
+                _check_spec(one, file)
             found[variant] = one
             continue
         if one.spec:
@@ -81,6 +90,18 @@ def checked(artifacts: Mapping[str, BuiltArtifact], understood: understand.Under
             raise BadInput(f"--vela-report: {error}") from None
         found[variant] = one.model_copy(update={"compiled": file.compiled.compiler})
     return found
+
+
+def _check_spec(one: BuiltArtifact, file: inspecting.Inspected) -> None:
+    """Raise BadInput where a file is not quantized as its spec says."""
+    broken = [each.words for each in violations(built.spec_of(one.spec, VARIANTS), file.census)]
+    if broken:
+        keeps = " or ".join(file.structure.keeps)
+        declare = f"declare what it keeps ({keeps}), " if keeps else "leave the spec out, "
+        raise BadInput(
+            f"--spec: {one.file}: is not {one.spec}: {'; '.join(broken)}; build it as declared, {declare}or take it as "
+            "a known limitation with --accept 'why'"
+        )
 
 
 def bring(artifacts: Mapping[str, BuiltArtifact], model: ReferenceModel) -> None:

@@ -64,6 +64,7 @@ def adopt_for_good(
     say: Say,
     recipe: Path | None = None,
     own: Mapping[str, BuiltArtifact] | None = None,
+    accept: str = "",
 ) -> Exit:
     """Write the model's file, weights and data, measure what is gated with five seeds, and record it as the baseline.
 
@@ -72,6 +73,7 @@ def adopt_for_good(
         latency_budget: seconds of timing per variant; 0: nothing is timed.
         recipe: of a mixed artifact, which is gated too, or alone where ``gate`` is empty.
         own: variant -> artifact that another tool builds, which is gated in the same way.
+        accept: why one of these that breaks its quantization spec is taken, as a known limitation.
 
     Returns:
         REGRESSED where a floor, or the agreement of the conversion, fails from the start.
@@ -104,7 +106,7 @@ def adopt_for_good(
             say(note)
         if held is not None:
             files.replace(tuned.recipe_file(understood.model), recipe_text(held))
-        listed = artifacts.checked(listed, understood, given.model)
+        listed = artifacts.checked(listed, understood, given.model, accept)
         artifacts.bring(listed, understood.model)
         chosen = Gate(asked, _rest(asked)) if asked else None
         if chosen is None:
@@ -128,7 +130,7 @@ def adopt_for_good(
             session.folder.path,
             name,
             baseline_files.Baseline(),
-            f"adopted from {Path(given.model).name}",
+            f"adopted from {Path(given.model).name}{accept.strip() and f': {accept.strip()}'}",
             floor_of=update.floors_of(model),
         )
         check()

@@ -97,7 +97,7 @@ def update_for_good(given: understand.Given, asked: Asked, folders: gating.Folde
     with tempfile.TemporaryDirectory(prefix="quantbench-") as place:
         aside = Path(place)
         understood = _understood(given, asked, old, aside, say)
-        listed |= artifacts.checked(asked.own, understood, given.model)
+        listed |= artifacts.checked(asked.own, understood, given.model, asked.accept)
         new = understood.model
         _bring_recipe(old, new.file.parent, recipe)
         artifacts.bring(listed, new)

@@ -152,36 +152,56 @@ def _score_and_size_moves(
 
 def gpu_agreement(cell: Cell, old: BaselineCell, report: Report) -> dict[str, float]:
     """Agreements by device, as far as they are below the usual limit; a device that was not measured keeps its own."""
-    measured = cell.measurements.get("gpu_agreement")
-    device = report.environment.gpu if Kind.GPU in cell.verdicts else None
-    if device is not None and cell.gpu_refusal:
-        return {name: value for name, value in old.gpu_agreement.items() if name != device.name}
-    if device is None or measured is None:
-        return old.gpu_agreement
-    others = {name: value for name, value in old.gpu_agreement.items() if name != device.name}
-    return others if measured.value >= gate.GPU_AGREEMENT else {**others, device.name: measured.value}
+    found = dict(old.gpu_agreement)
+    for device, name in _measured_gpus(cell, report):
+        measured = cell.measurements.get(of_output("gpu_agreement", name))
+        found.pop(device, None)
+        if measured is not None and measured.value < gate.GPU_AGREEMENT:
+            found[device] = measured.value
+    return found
 
 
 def accepted_gpu(cell: Cell, old: BaselineCell, report: Report) -> dict[str, AcceptedGpu]:
-    """What was measured on this run's device; others keep their own."""
-    measured, left = cell.measurements.get("gpu_agreement"), cell.measurements.get("gpu_left")
-    device = report.environment.gpu if Kind.GPU in cell.verdicts else None
-    if device is not None and cell.gpu_refusal:
-        return {name: accepted for name, accepted in old.gpu.items() if name != device.name}
-    if device is None or measured is None:
-        return old.gpu
-    of = (0, 0) if left is None else (int(left.value), left.n)
-    own = AcceptedGpu(agreement=measured.value, examples=measured.n, left=of[0], operators=of[1])
-    return {**old.gpu, device.name: own}
+    """What was measured on this run's devices; others keep their own."""
+    found = dict(old.gpu)
+    for device, name in _measured_gpus(cell, report):
+        agreement, left, macs = (
+            cell.measurements.get(of_output(each, name)) for each in ("gpu_agreement", "gpu_left", "gpu_left_macs")
+        )
+        found.pop(device, None)
+        if agreement is None:
+            continue
+        of = (0, 0) if left is None else (int(left.value), left.n)
+        work = None if macs is None else int(macs.value)
+        found[device] = AcceptedGpu(
+            agreement=agreement.value, examples=agreement.n, left=of[0], operators=of[1], left_macs=work
+        )
+    return found
 
 
 def gpu_refusal(cell: Cell, old: BaselineCell, report: Report) -> dict[str, str]:
-    """Why this run's device does not run it, where it did not; others keep their own."""
-    device = report.environment.gpu if Kind.GPU in cell.verdicts else None
-    if device is None or not (cell.gpu_refusal or "gpu_agreement" in cell.measurements):
-        return old.gpu_refusal
-    others = {name: reason for name, reason in old.gpu_refusal.items() if name != device.name}
-    return {**others, device.name: cell.gpu_refusal} if cell.gpu_refusal else others
+    """Why this run's devices do not run it, where they did not; others keep their own."""
+    found = dict(old.gpu_refusal)
+    for device, name in _measured_gpus(cell, report):
+        found.pop(device, None)
+        if refusal := _refusal(cell, name):
+            found[device] = refusal
+    return found
+
+
+def _measured_gpus(cell: Cell, report: Report) -> list[tuple[str, str]]:
+    """Return (device, what the names of its measurements end in) where the cell was measured there, or refused."""
+    if Kind.GPU not in cell.verdicts:
+        return []
+    return [
+        (device.name, name)
+        for name, device in report.environment.gpus.items()
+        if _refusal(cell, name) or of_output("gpu_agreement", name) in cell.measurements
+    ]
+
+
+def _refusal(cell: Cell, name: str) -> str:
+    return cell.further_gpu_refusals.get(name, "") if name else cell.gpu_refusal
 
 
 def latency_moves(

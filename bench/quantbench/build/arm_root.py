@@ -148,7 +148,7 @@ def wanted() -> dict[str, str]:
 
 
 def find() -> Root | None:
-    """Return the root if it was made before; makes nothing."""
+    """Return the root if it was made before and its list is whole; makes nothing."""
     folder = Store(default_root().absolute()).root / "environments" / _key(wanted())
     return _opened(folder) if (folder / INSTALLED).is_file() else None
 
@@ -168,17 +168,32 @@ def root() -> Root:
     """
     versions = wanted()
     Store(default_root().absolute()).lease()
-    return _opened(packages.kept(_key(versions), lambda folder: _make(folder, versions)))
+
+    def kept() -> Path:
+        return packages.kept(_key(versions), lambda folder: _make(folder, versions))
+
+    folder = kept()
+    found = _opened(folder)
+    if found is None:
+        files.remove(folder, folder.parent)
+        found = _opened(kept())
+    assert found is not None, "a root that was just made lists its packages"
+    return found
 
 
 def _key(versions: Mapping[str, str]) -> str:
     return digest({NAME: dict(versions), "form": _FORM, "processor": PROCESSOR, "files": _KERNEL_FILES})[:16]
 
 
-def _opened(folder: Path) -> Root:
-    lines = files.read_bytes(folder / INSTALLED, "list of packages", 2**20).decode().splitlines()
+def _opened(folder: Path) -> Root | None:
+    """Return a finished root; None where its list of packages was damaged since."""
+    try:
+        lines = files.read_bytes(folder / INSTALLED, "list of packages", 2**20).decode().splitlines()
+    except (BadInput, UnicodeDecodeError):
+        return None
     versions = dict(re.split("==?", line, maxsplit=1) for line in lines if "=" in line)
-    return Root(folder / _INSIDE, f"/usr/bin/python{versions['python']}", versions)
+    whole = re.fullmatch(r"3\.\d+", versions.get("python", "")) and {"qemu", *WHEELS} <= set(versions)
+    return Root(folder / _INSIDE, f"/usr/bin/python{versions['python']}", versions) if whole else None
 
 
 def _make(folder: Path, versions: Mapping[str, str]) -> None:

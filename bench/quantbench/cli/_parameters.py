@@ -232,7 +232,10 @@ class Variable:
 # Those that no option sets; options name theirs themselves.
 VARIABLES = (
     Variable("QUANTBENCH_CACHE", "folder of the cache (default: the user's cache folder)"),
-    Variable("QUANTBENCH_VULKAN", "Vulkan driver to run GPU checks on, also a software one, e.g. swiftshader"),
+    Variable(
+        "QUANTBENCH_VULKAN",
+        "Vulkan drivers of GPU checks, comma-separated, also software ones, e.g. swiftshader",
+    ),
     Variable("QUANTBENCH_REQUIRE_GPU", "1: a machine without a GPU is an error, not a reason to skip its checks"),
     Variable("TMPDIR", "folder for temporary files"),
     Variable("TERM", "dumb: lines instead of a progress bar"),

@@ -140,7 +140,9 @@ def adopt(
     new_data: Annotated[
         bool, typer.Option("--new-data", help="with --update: measure the previous model on other evaluation data too")
     ] = False,
-    accept: Annotated[str, typer.Option(help="with --update: why what got worse is accepted")] = "",
+    accept: Annotated[
+        str, typer.Option(help="why what got worse with --update, or an artifact that breaks its --spec, is accepted")
+    ] = "",
     report_dir: Annotated[
         Path, typer.Option(help="output folder; each run gets a subfolder, `latest` links to the newest")
     ] = Path("reports"),
@@ -164,8 +166,10 @@ def adopt(
 
     if bool(name) == bool(update):
         raise BadInput("give --name for a new model, or --update with the name of an adopted one, and not both")
-    if (new_data or accept) and not update:
-        raise BadInput(f"{'--new-data' if new_data else '--accept'}: goes with --update NAME; leave it out")
+    if new_data and not update:
+        raise BadInput("--new-data: goes with --update NAME; leave it out")
+    if accept and not (update or spec):
+        raise BadInput("--accept: goes with --update NAME, or with --spec; leave it out")
     limit = limits.parse(max_drop or [])
     given = Given(model, data, calibration, train_data, metric, limit, allow_code, output, labels)
     own = artifacts.parse(artifact or [], spec or [], vela_report or [])
@@ -173,4 +177,6 @@ def adopt(
     if update:
         asked = Asked(update, gate, new_data, accept, limit if max_drop else None, latency_budget, recipe, own)
         raise RunEnded(int(update_for_good(given, asked, folders, _screen.progress)))
-    raise RunEnded(int(adopt_for_good(given, name, folders, gate, latency_budget, _screen.progress, recipe, own)))
+    raise RunEnded(
+        int(adopt_for_good(given, name, folders, gate, latency_budget, _screen.progress, recipe, own, accept))
+    )

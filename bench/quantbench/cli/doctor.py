@@ -99,12 +99,9 @@ def _runtimes(gpus: gpu_devices.Found) -> list[str]:
     lines = [f"litert-cpu, litert-builtin, litert-reference: yes (ai-edge-litert {litert})"]
     if gpus.first is None:
         lines.append(f"litert-gpu: no: {gpus.reason}")
-    else:
-        note = (
-            "; a software device: results are checked, its times are not those of a GPU" if gpus.first.software else ""
-        )
-        lines.append(f"litert-gpu: yes, on {gpus.first.label}{note}")
-        lines += [f"  also available: {other.label}" for other in gpus.devices[1:]]
+    note = "; a software device: results are checked, its times are not those of a GPU"
+    lines += [f"litert-gpu: yes, on {device.label}{note * device.software}" for device in gpus.devices]
+    lines += [f"  also available: {other.label}" for other in gpus.others]
     counting = instructions.unavailable()
     lines.append(f"instructions of a call: {f'no: {counting}' if counting else f'yes ({instructions.version()})'}")
     small = micro.unavailable()

@@ -213,7 +213,7 @@ def _value(node: ast.expr, names: Mapping[str, Any]) -> Any:
 def _on_gpu(
     model: ReferenceModel, train_seed: int | None, sha256: str, store: Store, all_entries: list[Stored]
 ) -> list[str]:
-    """Explain the GPU measurement of the artifact, where the store has any GPU measurement."""
+    """Explain the measurement of the artifact on each GPU, where the store has any of a GPU."""
     measured = [entry for entry in all_entries if entry.what == "gpu"]
     if not measured:
         return []
@@ -226,8 +226,12 @@ def _on_gpu(
     except (OSError, ValueError, KeyError):
         return ["gpu: known once the float32 artifact is cached"]
     both = gpu.Artifact(control, sha256), gpu.Artifact(control, of_control)
-    made_of = gpu.recipe(*both, model, here.first)
-    return _explained("gpu", made_of, store, _of(measured, made_of, "artifact"))
+    lines = []
+    for device in here.devices:
+        made_of = gpu.recipe(*both, model, device)
+        what = "gpu" if device == here.first else f"gpu, {device.name}"
+        lines += _explained(what, made_of, store, _of(measured, made_of, "artifact"))
+    return lines
 
 
 def _of(all_entries: list[Stored], recipe: Mapping[str, Any], same: str) -> list[Stored]:

@@ -23,7 +23,7 @@ from quantbench.engine.turns import Turns, why_further
 from quantbench.engine.workers.task import Outcome
 from quantbench.measure import gpu, gpu_devices, latency
 from quantbench.records import Device, Judgement, Kind, Measurement, Verdict
-from quantbench.records.measurements import judged_latency, name_at
+from quantbench.records.measurements import judged_latency, name_at, of_output
 from quantbench.reference.model import ReferenceModel
 from quantbench.variants import FLOAT_CONTROL
 
@@ -94,23 +94,35 @@ class Alone:
     # ------------------------------------------------------------ GPU
 
     def _gpu(self, result: CellResult) -> list[Judgement]:
-        """Run a cell's artifact on the GPU, where there is one, and judge its predictions."""
-        cell, here = result.cell, self._rules.environment
-        device, reason = here.gpu, here.no_gpu
-        if device is not None:
-            with self._alone(cell.id):
-                taken = _on_gpu(result.outcomes[0], self._float_control(result), cell.model, device, self._store)
-            result = self._results.join(cell.id, replace(self._results.of(cell.id).alone, on_gpu=taken))
-            reason = taken.failure or taken.refusal
-            if taken.refusal and cell.model.stateful:
-                return [gate.no_gpu(f"LiteRT's GPU accelerator does not support models with state: {reason}")]
-            if taken.refusal:
-                subject, accepted = self._rules.subject(cell), self._rules.accepted(cell)
-                return [gate.gpu_refused(subject, reason, device, accepted, taken.crashed)]
+        """Run a cell's artifact on each GPU, where there is one, and judge its predictions."""
+        here = self._rules.environment
+        if here.gpu is None:
+            return [gate.gpu(self._rules.subject(result.cell), {}, None, here.no_gpu, None, gpu_devices.required())]
+        return [
+            one.model_copy(update={"measurement": of_output(one.measurement, name)})
+            for name, device in here.gpus.items()
+            for one in self._on_device(result, name, device)
+        ]
+
+    def _on_device(self, result: CellResult, name: str, device: Device) -> list[Judgement]:
+        """Run a cell's artifact on a GPU, and judge it.
+
+        Args:
+            name: empty for the first GPU of the run.
+        """
+        cell = result.cell
+        with self._alone(cell.id):
+            taken = _on_gpu(result.outcomes[0], self._float_control(result), cell.model, device, self._store)
+        before = self._results.of(cell.id).alone
+        result = self._results.join(cell.id, replace(before, on_gpu={**before.on_gpu, name: taken}))
         subject, accepted = self._rules.subject(cell), self._rules.accepted(cell)
-        contents, measured = result.outcomes[0].contents, dict(result.measurements)
+        if taken.refusal and cell.model.stateful:
+            return [gate.no_gpu(f"LiteRT's GPU accelerator does not support models with state: {taken.refusal}")]
+        if taken.refusal:
+            return [gate.gpu_refused(subject, taken.refusal, device, accepted, taken.crashed)]
+        contents, measured = result.outcomes[0].contents, dict(result.on_gpu(name))
         census = contents.census if contents else None
-        judged = gate.gpu(subject, measured, device, reason, accepted, gpu_devices.required(), census)
+        judged = gate.gpu(subject, measured, device, taken.failure, accepted, gpu_devices.required(), census)
         return [judged, *gate.gpu_left(subject, measured, device, accepted)]
 
     # ------------------------------------------------------------ latency

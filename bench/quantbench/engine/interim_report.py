@@ -202,8 +202,13 @@ class Recording:
             failure=result.failure,
             overlay=baseline.overlay.get(cell.variant.name),
             exceptions=baseline.exceptions.get(cell.variant.name, []),
-            gpu_left=[LeftToCpu(operator=name, reason=why) for name, why in on_gpu.left_why] if on_gpu else [],
-            gpu_refusal=on_gpu.refusal if on_gpu else "",
+            gpu_left=[
+                LeftToCpu(operator=name, reason=why, device=device)
+                for device, taken in on_gpu.items()
+                for name, why in taken.left_why
+            ],
+            gpu_refusal=on_gpu[""].refusal if "" in on_gpu else "",
+            further_gpu_refusals={name: taken.refusal for name, taken in on_gpu.items() if name and taken.refusal},
             drift=gate.drift_of(cell.model.metric, measurements, accepted, self._rules.machine_of),
             untimed=dict(result.alone.untimed),
             retried=result.retried,

@@ -239,21 +239,41 @@ def _pooled(by_process: list[Array], of: Callable[[Array], float], unit: str) ->
     )
 
 
-def gpu(metric: Metric, taken: OnGpu, on_cpu: Outcome) -> dict[str, Measurement]:
-    """Return agreement with ``litert-cpu``, operators left on the CPU, milliseconds until read-back and their ratio."""
+def gpu(model: ReferenceModel, taken: OnGpu, on_cpu: Outcome) -> dict[str, Measurement]:
+    """Return agreement with ``litert-cpu``, scores, work left on the CPU, milliseconds until read-back, their ratio."""
     if taken.failure or taken.predictions is None or on_cpu.predictions is None:
         return {}
-    n = len(taken.predictions)
+    n, metric = len(taken.predictions), model.metric
     value = metric.agreement(taken.predictions, on_cpu.predictions[:n], ROUNDING)
     measurements = {
+        **_scores(model, taken.predictions, on_cpu.predictions[:n]),
         "gpu_agreement": Measurement(value=value, unit="fraction", n=n),
         "gpu_time": over_processes([1e3 * each for each in taken.seconds], "ms"),
     }
     if taken.operators:
         measurements["gpu_left"] = Measurement(value=taken.left, unit="operators", n=taken.operators)
+    if taken.macs:
+        least, most = taken.left_macs
+        low, high = (None, None) if least == most else (least, most)
+        measurements["gpu_left_macs"] = Measurement(
+            value=most, unit="multiplications", n=taken.macs, low=low, high=high
+        )
     if taken.ratios:
         measurements["gpu_ratio"] = over_processes(taken.ratios, "ratio to float32 on the device")
     return measurements
+
+
+def _scores(model: ReferenceModel, there: Array, here: Array) -> dict[str, Measurement]:
+    """Return the score on a GPU and its change from the CPU's; nothing where the metric has none of so few examples."""
+    metric, n = model.metric, len(there)
+    labels = model.pack().test.y[:n]
+    if metric.undefined is not None and metric.undefined(labels):
+        return {}
+    unit, score = "fraction" if metric.scale == 100 else metric.unit, metric.value(there, labels)
+    return {
+        "gpu_score": Measurement(value=score, unit=unit, n=n),
+        "gpu_score_change": Measurement(value=score - metric.value(here, labels), unit=unit, n=n),
+    }
 
 
 def memory(taken: Memory, control: Memory | None) -> dict[str, Measurement]:

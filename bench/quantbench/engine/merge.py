@@ -473,8 +473,9 @@ def together(environments: Sequence[Environment]) -> Environment:
     loads = [each.load for each in environments if each.load is not None]
     averages = [load.average for load in loads if load.average is not None]
     load = Load(others=max(each.others for each in loads), average=max(averages, default=None)) if loads else None
-    gpus = {each.gpu.label if each.gpu else each.no_gpu for each in environments}
-    several = {"gpu": None, "no_gpu": f"differs between shards: {'; '.join(sorted(gpus))}"} if len(gpus) > 1 else {}
+    gpus = {" and ".join(one.label for one in each.gpus.values()) or each.no_gpu for each in environments}
+    differ = f"differs between shards: {'; '.join(sorted(gpus))}"
+    several: dict[str, object] = {"gpu": None, "further_gpus": [], "no_gpu": differ} if len(gpus) > 1 else {}
     least = {
         "cores": min(each.cores for each in environments),
         "memory_gib": min(each.memory_gib for each in environments),

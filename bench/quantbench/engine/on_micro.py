@@ -71,6 +71,9 @@ def compared(metric: Metric, new: Array, reference: Array, labels: Array) -> Mic
         return MicroAnswers(examples=len(reference), differing=list(range(len(reference))))
     places = [int(i) for i in np.flatnonzero(_differ(metric, new, reference))]
     answers = MicroAnswers(examples=len(new), differing=places)
+    if metric.undefined is None or not metric.undefined(labels):
+        scores = {"score": metric.value(new, labels), "reference_score": metric.value(reference, labels)}
+        answers = answers.model_copy(update=scores)
     if metric.correct is None:
         return answers
     pairs = pair(metric.correct(new, labels), metric.correct(reference, labels))

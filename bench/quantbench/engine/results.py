@@ -17,6 +17,7 @@ from quantbench.engine.workers.task import Outcome
 from quantbench.measure import fidelity, gpu
 from quantbench.measure.instructions import Count
 from quantbench.records import Evidence, Failure, Judgement, Kind, Measurement, Micro
+from quantbench.records.measurements import of_output
 
 Judgements = dict[CellId, dict[Kind, list[Judgement]]]
 
@@ -34,7 +35,7 @@ class MeasuredAlone:
         micro_measured: arena and agreement on TFLite-Micro.
     """
 
-    on_gpu: gpu.OnGpu | None = None
+    on_gpu: Mapping[str, gpu.OnGpu] = field(default_factory=dict)
     timed: Mapping[str, Measurement] = field(default_factory=dict)
     untimed: Mapping[str, str] = field(default_factory=dict)
     seconds: float | None = None
@@ -97,13 +98,20 @@ class CellResult:
         of_seeds = {one.seed: predicted(one, output) for one in (*self.outcomes, *self.beside)}
         return {seed: predictions for seed, predictions in of_seeds.items() if predictions is not None}
 
+    def on_gpu(self, device: str) -> Mapping[str, Measurement]:
+        """Return what was measured on a GPU, by name as of the first one; empty where nothing was."""
+        good = next((outcome for outcome in self.outcomes if outcome.failure is None), None)
+        taken = self.alone.on_gpu.get(device)
+        return {} if taken is None or good is None else measured.gpu(self.cell.model, taken, good)
+
     @cached_property
     def measurements(self) -> Mapping[str, Measurement]:
         """Return all measurements of the cell, by name as in a report."""
-        on_gpu: Mapping[str, Measurement] = {}
-        good = next((outcome for outcome in self.outcomes if outcome.failure is None), None)
-        if self.alone.on_gpu is not None and good is not None:
-            on_gpu = measured.gpu(self.cell.model.metric, self.alone.on_gpu, good)
+        on_gpu = {
+            of_output(name, device): measurement
+            for device in self.alone.on_gpu
+            for name, measurement in self.on_gpu(device).items()
+        }
         counted = measured.instructions(self.alone.count) if self.alone.count is not None else {}
         return {**self.computed, **counted, **self.alone.micro_measured, **on_gpu, **self.alone.timed}
 

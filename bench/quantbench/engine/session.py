@@ -175,13 +175,14 @@ class Session:
         return self._plan.of_this_shard(wanted)
 
     def look_for_gpu(self) -> gpu_devices.Found:
-        """Find this machine's GPUs, and record the one to measure, or why none is, in the environment."""
+        """Find this machine's GPUs, and record those to measure, or why none is, in the environment."""
         gpus = (
             gpu_devices.find()
             if self._cluster is None
             else gpu_devices.Found([], "a run on a cluster does not measure GPUs")
         )
-        self._environment = self._environment.model_copy(update={"gpu": gpus.first, "no_gpu": gpus.reason})
+        found = {"gpu": gpus.first, "no_gpu": gpus.reason, "further_gpus": gpus.devices[1:]}
+        self._environment = self._environment.model_copy(update=found)
         return gpus
 
     @property

@@ -130,7 +130,7 @@ def _answers(
         if model is None:
             yield Answer(cell, failure="its model is not in --model-dir")
         elif path is None:
-            yield Answer(cell, failure="its artifact is no longer in the cache; run the same command again")
+            yield Answer(cell, failure="its artifact is no longer in the cache; repeat the run first")
         else:
             artifact = Artifact(path, cell.artifact_sha256 or "")
             yield _answer(cell, model, artifact, runner, accepted.predictions.get(cell.id))

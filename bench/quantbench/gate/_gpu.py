@@ -6,7 +6,7 @@ from typing import Literal
 from quantbench.gate._agreement import RED_AT, fewer_than_accepted
 from quantbench.gate._common import Subject, beyond, same_reason
 from quantbench.gate._gpu_faults import seen_on, strided_pointwise, words
-from quantbench.records import Action, BaselineCell, Census, Device, Judgement, Kind, Measurement, Verdict
+from quantbench.records import AcceptedGpu, Action, BaselineCell, Census, Device, Judgement, Kind, Measurement, Verdict
 
 # A GPU rounds differently, and computes dynamic range quantization in float where the CPU uses integers: 0.96 of
 # 200 examples was measured without any defect. A wrong kernel was measured at 0.75.
@@ -29,7 +29,7 @@ def gpu(
     test, one-sided); without one, less than a fixed share. What a known fault explains is a known limitation.
 
     Args:
-        measured: ``gpu_agreement`` and ``gpu_left``; empty where nothing was measured.
+        measured: ``gpu_agreement``, ``gpu_left`` and ``gpu_left_macs``; empty where nothing was measured.
         device: the measured device; None where there is none.
         reason: why nothing was measured: no device, or how the process ended.
         required: whether a device must be present, so that its absence is an error.
@@ -48,6 +48,12 @@ def gpu(
             f"did not run on {device.name}, which supports none of its operators: the CPU computed everything"
         )
     judged = _agreement(subject, measured["gpu_agreement"], device, baseline, strided_pointwise(census))
+    macs = measured.get("gpu_left_macs")
+    if macs is not None and macs.value == macs.n and macs.low is None:
+        words = "the CPU computed all of its multiplications"
+        if judged.verdict is not Verdict.REGRESSED:
+            return no_gpu(f"did not run on {device.name}, which takes none of its work: {words}")
+        judged = judged.model_copy(update={"message": f"{judged.message}; {words}"})
     return judged if judged.verdict is Verdict.REGRESSED else _runs_now(judged, subject, device, baseline)
 
 
@@ -66,9 +72,10 @@ def _runs_now(judged: Judgement, subject: Subject, device: Device, baseline: Bas
 def gpu_left(
     subject: Subject, measured: dict[str, Measurement], device: Device | None, baseline: BaselineCell | None
 ) -> list[Judgement]:
-    """Judge how many operators the accelerator leaves to the CPU: more than were accepted on this device is red.
+    """Judge what the accelerator leaves to the CPU: more operators, or more work, than was accepted there is red.
 
-    Empty where nothing was measured or accepted.
+    Empty where nothing was measured or accepted. One convolution is more work than twenty reshapes, so the
+    multiplications are judged by themselves.
     """
     accepted = baseline.gpu.get(device.name) if baseline and device else None
     if accepted is None or device is None or "gpu_agreement" not in measured:
@@ -90,6 +97,36 @@ def gpu_left(
             change=now - accepted.left,
             tolerance=0,
             message=f"{many}, {now} were left to the CPU; {before}" if of else f"{many}; {before}",
+            actions=[] if verdict is Verdict.PASS else subject.choices(),
+        ),
+        *_left_macs(subject, measured.get("gpu_left_macs"), now, device, accepted),
+    ]
+
+
+def _left_macs(
+    subject: Subject, measured: Measurement | None, left: int, device: Device, accepted: AcceptedGpu
+) -> list[Judgement]:
+    """Judge the share of the work; nothing where none is left and none was, or where it is not known of both."""
+    before = accepted.left_macs if accepted.left_macs is not None or accepted.left else 0
+    if before is None or (measured is None and left) or not (left or accepted.left):
+        return []
+    now, of = (0, 0) if measured is None else (int(measured.value), measured.n)
+    verdict = beyond(now - before, 0)
+    sure = "" if measured is None or measured.low is None else "at most "
+    share = f" ({sure}{100 * now / of:.2f} % of them)" if of else ""
+    words = f"{now:,} multiplications{share} were left to the CPU on {device.name}"
+    return [
+        Judgement(
+            kind=Kind.GPU,
+            measurement="gpu_left_macs",
+            against="baseline",
+            verdict=verdict,
+            value=now,
+            reference=before,
+            unit="multiplications",
+            change=now - before,
+            tolerance=0,
+            message=f"{words}; {'as accepted' if now == before else f'{before:,} were accepted'}",
             actions=[] if verdict is Verdict.PASS else subject.choices(),
         )
     ]

@@ -30,6 +30,7 @@ from quantbench.measure.gpu_worker import END_OF_VARIANT
 from quantbench.records import Device
 from quantbench.reference.metrics import CODE as METRICS
 from quantbench.reference.model import ReferenceModel
+from quantbench.tflite import graph, work
 from quantbench.tflite.litert_gpu import Reader, adapter, lost, on_cpu, refusal, trouble
 
 SECONDS = 0.3  # of timing in each process
@@ -78,6 +79,7 @@ class OnGpu:
         nonfinite: number of examples with a NaN or infinite output.
         left: operators that the GPU left to the CPU, of all ``operators``; both 0 where it left none.
         left_why: operators that it left, each with the accelerator's reason.
+        left_macs: multiplications of those that it left, at least and at most, of all ``macs``.
         seconds: median until read-back, one value per process.
         ratios: ``seconds`` divided by the float control's, one value per process; empty for the control itself.
         refusal: why LiteRT refuses the artifact; empty where it accepts it.
@@ -91,6 +93,8 @@ class OnGpu:
     left: int = 0
     operators: int = 0
     left_why: list[tuple[str, str]] = field(default_factory=list)
+    left_macs: tuple[int, int] = (0, 0)
+    macs: int = 0
     seconds: list[float] = field(default_factory=list)
     ratios: list[float] = field(default_factory=list)
     refusal: str = ""
@@ -131,6 +135,7 @@ def through_store(artifact: Artifact, control: Artifact, model: ReferenceModel, 
 def _read(folder: Path, cached: bool) -> OnGpu:
     facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
     facts["left_why"] = [(name, why) for name, why in facts["left_why"]]
+    facts["left_macs"] = tuple(facts["left_macs"])
     return OnGpu(np.load(folder / _PREDICTIONS, allow_pickle=False), **facts, cached=cached)
 
 
@@ -155,7 +160,7 @@ def measure(
     examples, processes = effort or usual_effort(device)
     inputs = model.prepare(rows(model.pack().test.x, slice(0, examples)))
     alone = artifact == control
-    with _job(artifact, None if alone else control, inputs) as job:
+    with _job(artifact, None if alone else control, inputs, gpu_devices.driver_of(device)) as job:
         done = [_run_worker(job | {"seed": 0})]
         done += [_run_again(job | {"seed": i, "answers": None}) for i in range(1, processes)]
         with np.load(job["answers"], allow_pickle=False) as file:
@@ -167,6 +172,7 @@ def measure(
             f"the driver of the intended device: {gpu_devices.CHOICE}=FILE.json"
         )
     left, operators, why = on_cpu(log)
+    left_macs, macs = _work_left(artifact, left, operators, [name.removeprefix("CUSTOM ") for name, _ in why])
     medians = [{name: float(np.median(times)) for name, times in process.seconds.items()} for process in done]
     return OnGpu(
         predictions=model.metric.predict(outputs, inputs),
@@ -174,13 +180,25 @@ def measure(
         left=left,
         operators=operators,
         left_why=why,
+        left_macs=left_macs,
+        macs=macs,
         seconds=[median["variant"] for median in medians],
         ratios=[] if alone else [median["variant"] / median["control"] for median in medians],
     )
 
 
+def _work_left(artifact: Path, left: int, operators: int, refused: list[str]) -> tuple[tuple[int, int], int]:
+    """Return the multiplications that were left to the CPU, least and most, and all; 0 where that cannot be known."""
+    if not operators:
+        return (0, 0), 0
+    read = graph.read(artifact.read_bytes()).main()
+    if len(read.operators) != operators:
+        return (0, 0), 0
+    return work.left_macs(read, left, refused), sum(work.macs(read, one) for one in read.operators)
+
+
 @contextmanager
-def _job(artifact: Path, control: Path | None, inputs: Inputs) -> Iterator[dict[str, Any]]:
+def _job(artifact: Path, control: Path | None, inputs: Inputs, driver: str | None) -> Iterator[dict[str, Any]]:
     """Prepare a job for the worker, with the examples as each artifact's input tensors take them."""
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
         files = {"variant": artifact} | ({"control": control} if control else {})
@@ -192,6 +210,7 @@ def _job(artifact: Path, control: Path | None, inputs: Inputs) -> Iterator[dict[
             "inputs": {name: str(Path(folder) / f"{name}.npz") for name in files},
             "answers": str(Path(folder) / "answers.npz"),
             "seconds": SECONDS,
+            "driver": driver,
         }
 
 
@@ -214,7 +233,7 @@ def _run_worker(job: dict[str, Any]) -> _Done:
     done = _finished(job)
     if words := _crash(done):
         done = _finished(job)
-        if _crash(done) == words:
+        if _crash(done):  # of what differs: heaps that are damaged end a process in several ways
             raise Crashed(words)
     if gone := lost(done.stderr):
         raise GpuFailed(f"the device was lost: {gone[:300]}")
@@ -239,9 +258,10 @@ def _run_again(job: dict[str, Any]) -> _Done:
 
 def _finished(job: dict[str, Any]) -> child_process.Done:
     try:
-        return child_process.start("quantbench.measure.gpu_worker", job, LIMIT_SECONDS, gpu_devices.child_environment())
+        environment = gpu_devices.child_environment(job["driver"])
+        return child_process.start("quantbench.measure.gpu_worker", job, LIMIT_SECONDS, environment)
     except child_process.ChildFailed as error:
-        raise GpuFailed(f"the GPU process {error}: the driver hangs") from None
+        raise GpuFailed(f"the GPU process {error}: the driver hangs, or the machine is too busy") from None
 
 
 def _crash(done: child_process.Done) -> str:
@@ -263,13 +283,14 @@ def recipe(artifact: Artifact, control: Artifact, model: ReferenceModel, device:
         "data": model.data_sha256,
         "runtime": "litert-gpu",
         "packages": {"ai-edge-litert": package_contents("ai-edge-litert")},
-        "device": [device.model_dump(), gpu_devices.driver_sha256()],
+        "device": [device.model_dump(), gpu_devices.driver_sha256(device)],
         "effort": [*usual_effort(device), SECONDS],
         "code": code_sha256(
             "quantbench.measure.gpu",
             "quantbench.measure.gpu_worker",
             "quantbench.tflite.litert_gpu",
             "quantbench.tflite.litert",
+            "quantbench.tflite.work",
             *METRICS,
         ),
         "cpu": cpu(),

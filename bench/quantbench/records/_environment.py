@@ -70,3 +70,12 @@ class Environment(Record):
         default=None, description="the GPU that was measured; None: no_gpu says why there is none"
     )
     no_gpu: str = ""
+    further_gpus: list[Device] = Field(
+        default_factory=list, description="measured besides that one; measurements on them end in @NAME; since 1.11"
+    )
+
+    @property
+    def gpus(self) -> dict[str, Device]:
+        """Return every measured GPU by what the names of its measurements end in; empty for the first one."""
+        first = {} if self.gpu is None else {"": self.gpu}
+        return first | {device.name: device for device in self.further_gpus}

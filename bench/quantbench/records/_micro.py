@@ -33,12 +33,16 @@ class MicroAnswers(Record):
         examples: that both answered.
         differing: places of those answered otherwise, in the test split.
         lost, gained: of these, newly wrong and newly right ones; None for metrics that do not count right answers.
+        score, reference_score: of these examples, there and by the reference kernels; None before 1.11, and where the
+            metric has none of so few.
     """
 
     examples: int = Field(ge=1)
     differing: list[int] = Field(default_factory=list)
     lost: int | None = None
     gained: int | None = None
+    score: float | None = None
+    reference_score: float | None = None
 
 
 class Micro(Record):

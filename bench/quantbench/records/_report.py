@@ -186,10 +186,11 @@ class Drift(Record):
 
 
 class LeftToCpu(Record):
-    """An operator that the GPU left to the CPU, and the accelerator's reason."""
+    """An operator that a GPU left to the CPU, and the accelerator's reason; ``device`` is empty for the first GPU."""
 
     operator: str
     reason: str = ""
+    device: str = ""
 
 
 class OutputScored(Record):
@@ -259,6 +260,9 @@ class Cell(Record):
     )
     gpu_refusal: str = Field(
         default="", description="why the accelerator does not run it, where it refuses or crashes; since 1.10"
+    )
+    further_gpu_refusals: dict[str, str] = Field(
+        default_factory=dict, description="the same of further GPUs, by their names; since 1.11"
     )
     attribution: Attribution | None = Field(
         default=None, description="of a red score: the operators that its error comes from, without the harmless ones"

@@ -1,7 +1,7 @@
 """List all measurements: name, kind of check, and how a change is interpreted.
 
 Names of measurements on several threads end in ``_2_threads`` and the like, see :func:`name_at`; those of a further
-output end in ``@NAME``, see :func:`of_output`.
+output, or on a further GPU, end in ``@NAME``, see :func:`of_output`.
 """
 
 import re
@@ -72,6 +72,9 @@ CATALOGUE = (
     Entry(MICRO_ARENA, Kind.MICRO, "arena on TFLite-Micro", _LOWER, accepted=True),
     Entry("micro_agreement", Kind.MICRO, "agreement of TFLite-Micro with the reference kernels", _HIGHER),
     Entry("gpu_agreement", Kind.GPU, "agreement of the GPU with the CPU", _HIGHER),
+    Entry("gpu_score", Kind.GPU, "score on the GPU", "as the metric says"),
+    Entry("gpu_left", Kind.GPU, "operators left to the CPU by the GPU", _LOWER),
+    Entry("gpu_left_macs", Kind.GPU, "multiplications left to the CPU by the GPU", _LOWER),
     Entry("gpu_*", Kind.GPU, "on the GPU", noisy=True),
     Entry(RATIO, Kind.LATENCY, "latency ratio to float32", _LOWER, accepted=True, noisy=True, by_threads=True),
     Entry(
@@ -110,6 +113,8 @@ _SHOWN = {
     "left_macs": "multiplications on the CPU",
     "npu_sram": "SRAM by the compiler's report",
     "npu_cycles": "cycles by the compiler's report",
+    "gpu_left": "operators left to the CPU by the GPU",
+    "gpu_left_macs": "multiplications left to the CPU by the GPU",
 }
 _OTHER = Entry("", Kind.ACCURACY, "")  # whatever is not in the catalogue describes predictions
 
@@ -138,7 +143,7 @@ def shown(name: str) -> str:
 
 
 def of_output(name: str, output: str) -> str:
-    """Return the name of a measurement of a further output; its bare name where ``output`` is empty: the main one."""
+    """Return the name of a measurement of a further output or GPU; its bare name where that is empty: the main one."""
     return f"{name}@{output}" if output else name
 
 

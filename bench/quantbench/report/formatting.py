@@ -26,7 +26,7 @@ from quantbench.records import (
     Verdict,
     worst,
 )
-from quantbench.records.measurements import INSTRUCTIONS, RATIO, threads_in
+from quantbench.records.measurements import INSTRUCTIONS, RATIO, of_output, output_in, threads_in
 from quantbench.report import attribution, operator_times
 from quantbench.report.size_breakdown import Explained
 
@@ -331,13 +331,20 @@ def memory(cell: Cell) -> list[str]:
     ]
 
 
-def gpu(cell: Cell) -> list[str]:
-    """Format agreement, examples, time, ratio and operators left to the CPU for the report's table."""
-    measurements = cell.measurements
-    agreement, left = measurements.get("gpu_agreement"), measurements.get("gpu_left")
+def gpu(cell: Cell, device: str = "") -> list[str]:
+    """Format agreement, examples, time, ratio, and operators and work left to the CPU, for the report's table.
+
+    Args:
+        device: name of a further GPU; empty for the first one.
+    """
+
+    def measured_there(name: str) -> Measurement | None:
+        return cell.measurements.get(of_output(name, device))
+
+    agreement, left, macs = map(measured_there, ("gpu_agreement", "gpu_left", "gpu_left_macs"))
 
     def over_processes(name: str, style: str) -> str:
-        measured = measurements.get(name)
+        measured = measured_there(name)
         return "" if measured is None else f"{style.format(measured.value)} ± {style.format(measured.spread or 0)}"
 
     return [
@@ -346,15 +353,27 @@ def gpu(cell: Cell) -> list[str]:
         over_processes("gpu_time", "{:.2f}"),
         over_processes("gpu_ratio", "{:.2f}"),
         "" if agreement is None else "0" if left is None else f"{left.value:.0f} of {left.n}",
+        "" if agreement is None else _share_left(left, macs),
     ]
 
 
-def not_on_gpu(cell: Cell) -> str:
-    """Say why a cell has no result on the GPU, or which operators were left to the CPU; empty where all ran there."""
-    reasons = [j.message for j in cell.judgements if j.kind is Kind.GPU and j.value is None]
+def _share_left(left: Measurement | None, macs: Measurement | None) -> str:
+    if macs is None:
+        return "unknown" if left is not None and left.value else "0 %"
+    return f"{'at most ' * (macs.low is not None)}{100 * macs.value / macs.n:.3g} %"
+
+
+def not_on_gpu(cell: Cell, device: str = "") -> str:
+    """Say why a cell has no result on a GPU, or which operators were left to the CPU; empty where all ran there.
+
+    Args:
+        device: name of a further GPU; empty for the first one.
+    """
+    judged = [j for j in cell.judgements if j.kind is Kind.GPU and output_in(j.measurement) == device]
+    reasons = [j.message for j in judged if j.value is None]
     if reasons:
         return reasons[0]
-    counts = Counter(left.operator for left in cell.gpu_left)
+    counts = Counter(left.operator for left in cell.gpu_left if left.device == device)
     return ", ".join(f"{count} {name}" for name, count in counts.most_common())
 
 
@@ -377,19 +396,19 @@ def _commit(commit: str | None, dirty: bool | None) -> str:
 
 
 def gpu_device(report: Report) -> str:
-    """Name the GPU that was measured, or say why none was."""
-    gpu, no_gpu = report.environment.gpu, report.environment.no_gpu
-    return gpu.label if gpu else f"none measured: {no_gpu}" if no_gpu else "none measured"
+    """Name the GPUs that were measured, or say why none was."""
+    gpus, no_gpu = report.environment.gpus, report.environment.no_gpu
+    named = " and ".join(device.label for device in gpus.values())
+    return named or (f"none measured: {no_gpu}" if no_gpu else "none measured")
 
 
 def gpu_note(report: Report) -> str | None:
-    """Return the note on the GPU; None where none was looked for."""
-    gpu = report.environment.gpu
-    if gpu is None:
+    """Return the note on the GPUs; None where none was looked for."""
+    gpus = list(report.environment.gpus.values())
+    if not gpus:
         return f"GPU checks skipped: {report.environment.no_gpu}" if report.environment.no_gpu else None
-    if not gpu.software:
-        return f"GPU: {gpu.label}"
-    return f"GPU: {gpu.label}, a software device: its predictions are gated, its times say nothing about a GPU"
+    said = "a software device: its predictions are gated, its times say nothing about a GPU"
+    return f"GPU: {'; '.join(f'{one.label}, {said}' if one.software else one.label for one in gpus)}"
 
 
 def weights(census: Census) -> str:

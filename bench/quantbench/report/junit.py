@@ -74,7 +74,7 @@ def _of_run(report: Report) -> Iterator[tuple[str, str]]:
         "CPU": here.cpu,
         "OS": here.os,
         "Python": here.python,
-        "GPU": here.gpu.label if here.gpu else here.no_gpu or "none measured",
+        "GPU": " and ".join(one.label for one in here.gpus.values()) or here.no_gpu or "none measured",
         "false-alarm budget": f"{report.false_alarms.budget:g}",
     }.items()
     yield from sorted(here.packages.items())

@@ -1,7 +1,7 @@
 """Render ``report.md``: regressions first, then one table per model, then the environment."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from quantbench.records import Action, Cell, Device, Kind, Report, Verdict
 from quantbench.records.measurements import output_in, threads_in
@@ -40,7 +40,7 @@ def render(report: Report, charts: Sequence[Chart] = ()) -> str:
 
 def parts(report: Report, charts: Sequence[Chart] = ()) -> dict[str, str]:
     """Render the report's parts in their order, by name."""
-    device = report.environment.gpu
+    gpus = report.environment.gpus
     models = sorted({cell.model for cell in report.cells})
     sections = (
         _of_try(report)
@@ -55,7 +55,7 @@ def parts(report: Report, charts: Sequence[Chart] = ()) -> dict[str, str]:
     )
     for model in models:
         cells = [cell for cell in report.cells if cell.model == model]
-        sections[f"{OF_MODEL}{model}"] = _model_table(model, cells, device, not _without_gate(report))
+        sections[f"{OF_MODEL}{model}"] = _model_table(model, cells, gpus, not _without_gate(report))
     sections[TARGETS] = targets.markdown(report)
     sections |= {SEEN: "" if _without_gate(report) else _sensitivity(report), ENVIRONMENT: _environment(report)}
     return {name: text for name, text in sections.items() if text}
@@ -148,7 +148,7 @@ def _step(action: Action) -> str:
     return formatting.escape(action.what)
 
 
-def _model_table(model: str, cells: list[Cell], device: Device | None, judged: bool) -> str:
+def _model_table(model: str, cells: list[Cell], gpus: Mapping[str, Device], judged: bool) -> str:
     """Render the tables of a model.
 
     Args:
@@ -170,7 +170,7 @@ def _model_table(model: str, cells: list[Cell], device: Device | None, judged: b
         instructions.section(cells),
         latency.section(cells),
         micro.section(cells),
-        _gpu_table(cells, device),
+        *(_gpu_table(cells, name, device) for name, device in gpus.items()),
     )
     return scores + "".join(more)
 
@@ -247,15 +247,19 @@ GPU = [
     "time with read-back, ms",
     "ratio to float32 on the GPU",
     "operators left to the CPU",
+    "of the multiplications",
     "details",
 ]
 
 
-def _gpu_table(cells: list[Cell], device: Device | None) -> str:
+def _gpu_table(cells: list[Cell], name: str, device: Device) -> str:
     judged = [cell for cell in cells if Kind.GPU in cell.verdicts and cell.failure is None]
-    if not judged or device is None:
+    if not judged:
         return ""
-    rows = [[formatting.code(cell.variant), *formatting.gpu(cell), formatting.not_on_gpu(cell)] for cell in judged]
+    rows = [
+        [formatting.code(cell.variant), *formatting.gpu(cell, name), formatting.not_on_gpu(cell, name)]
+        for cell in judged
+    ]
     table = formatting.table(rows, GPU)
     software = " This software device computes on the CPU, so its times say nothing about a GPU." * device.software
     return (

@@ -4,6 +4,7 @@ import re
 import signal
 from typing import Any, Literal, cast, get_args
 
+from quantbench.build import arm_root
 from quantbench.core.echo import line
 from quantbench.core.targets import Target
 from quantbench.files import show
@@ -36,6 +37,7 @@ OF_THE_TARGET = frozenset(
     {"unreachable", "not-here", "host-key", "login", "no-python", "no-module", "no-folder", "versions"}
 )
 PIP = "pip install numpy ai-edge-litert"
+REMADE = "run quantbench doctor, which removes a folder that does not start, so that the next use makes it again"
 
 
 class TargetFailed(Exception):
@@ -100,6 +102,16 @@ _NOT_FOUND = (126, 127)
 _CRASHES = (signal.SIGILL, signal.SIGBUS, signal.SIGSEGV)
 
 
+def told_at_start(target: Target, hello: dict[str, Any]) -> TargetFailed:
+    """Return the failure that a worker tells of in place of its greeting."""
+    told = TargetFailed.told(hello)
+    if told.code != "no-module" or target.scheme != arm_root.NAME:
+        return told
+    return TargetFailed(
+        "no-module", f"NumPy or LiteRT cannot be loaded there ({line(str(hello.get('text'))[:200])}); {REMADE}"
+    )
+
+
 def start_failed(target: Target, status: int, errors: str) -> TargetFailed:
     """Return why no worker could be started.
 
@@ -108,6 +120,9 @@ def start_failed(target: Target, status: int, errors: str) -> TargetFailed:
         errors: what it wrote to standard error.
     """
     said = line(next((one for one in reversed(errors.splitlines()) if one.strip()), "it said nothing")[:300])
+    if target.scheme == arm_root.NAME:  # everything there is ours
+        how = f"signal {-status}" if status < 0 else f"status {status}"
+        return TargetFailed("unreachable", f"its Python ended with {how} before the worker began ({said}); {REMADE}")
     if target.scheme == "ssh" and status == _SSH_FAILED:
         return _of_ssh(target, errors, said)
     if _TOO_OLD.search(errors):

@@ -26,7 +26,7 @@ from quantbench.build import arm_root
 from quantbench.core.targets import Target
 from quantbench.errors import BadInput
 from quantbench.targets import worker
-from quantbench.targets.failures import TargetFailed, start_failed
+from quantbench.targets.failures import TargetFailed, start_failed, told_at_start
 
 # Without quotes, so that every shell hands it on as it is.
 BOOTSTRAP = "import sys;i=sys.stdin.buffer;exec(i.read(int(i.readline())))"
@@ -125,7 +125,7 @@ class Link:
                 raise start_failed(self._target, self._ended(), self.errors()) from None
             raise
         if hello["kind"] == "error":
-            raise TargetFailed.told(hello)
+            raise told_at_start(self._target, hello)
         return hello
 
     def _first(self, token: str) -> tuple[dict[str, Any], bytes]:

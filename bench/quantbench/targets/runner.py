@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from quantbench.build import arm_root
 from quantbench.build.artifact import code_sha256, model_source
 from quantbench.build.store import Store
 from quantbench.core.arrays import Array
@@ -26,7 +27,7 @@ from quantbench.reference.metrics import CODE as METRICS
 from quantbench.reference.model import ReferenceModel
 from quantbench.targets.answers import Collected
 from quantbench.targets.examples import Examples
-from quantbench.targets.failures import OF_THE_TARGET, WORTH_ANOTHER_TRY, TargetFailed
+from quantbench.targets.failures import OF_THE_TARGET, REMADE, WORTH_ANOTHER_TRY, TargetFailed
 from quantbench.targets.link import Link
 from quantbench.targets.session import Session
 
@@ -139,10 +140,11 @@ class Runner:
         if tuple(int(part) for part in machine.python.split(".")[:2] if part.isdecimal()) < OLDEST_PYTHON:
             raise TargetFailed("no-python", f"Python {machine.python} there is older than 3.9; set 'python'")
         if (machine.runtime, machine.litert) != (LITERT, here) and self.target.versions == "same":
+            install = f'run pip install {LITERT}=={here} there, or set the target\'s versions = "any"'
             raise TargetFailed(
                 "versions",
-                f"{machine.runtime} is {machine.litert} there and {LITERT} is {here} here; run pip install "
-                f'{LITERT}=={here} there, or set the target\'s versions = "any"',
+                f"{machine.runtime} is {machine.litert} there and {LITERT} is {here} here; "
+                f"{REMADE if self.target.scheme == arm_root.NAME else install}",
             )
         before, self.machine = self.machine, machine
         off = machine.clock - time.time()

@@ -358,7 +358,7 @@ class Files:
     def _make_room(self, needed: int) -> None:
         """Remove files that this session has not used, the oldest first, where the disk would get full."""
         paths = [os.path.join(self.folder, name) for name in os.listdir(self.folder) if self._may_go(name)]
-        for path in sorted(paths, key=os.path.getmtime):
+        for path in sorted(paths, key=_changed):
             if shutil.disk_usage(self.folder).free >= needed + SPARE_BYTES:
                 return
             _remove(path)
@@ -380,6 +380,13 @@ class Files:
     def _no_room(self, needed: int) -> Wrong:
         free = shutil.disk_usage(self.folder).free
         return Wrong("no-room", "no room", folder=self.folder, free=free, needed=needed + SPARE_BYTES)
+
+
+def _changed(path: str) -> float:
+    try:
+        return os.path.getmtime(path)
+    except OSError:  # another session has removed it
+        return 0.0
 
 
 def _remove(path: str) -> None:

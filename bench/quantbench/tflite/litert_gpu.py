@@ -23,6 +23,7 @@ _REFUSED = re.compile(
 _REFUSED_WHOLE = re.compile(r"ERROR: \[model_load\.cc:\d+\] (.+)")
 _NO_KERNEL = re.compile(r"Failed to create litert::ml_drift::DelegateKernelLiteRt: (.+)")
 _NO_TYPE = re.compile(r"ValueError: Unsupported dtype: (\w+)")
+_PREFIX = re.compile(r"^[IWEF]\d{4} \S+ +\d+ (?=\S+:\d+\] )")  # time and thread: other ones in each process
 _LOST = re.compile(r".*device (?:was|is|has been) lost.*|.*device lost.*|.*VK_ERROR_DEVICE_LOST.*", re.IGNORECASE)
 
 
@@ -77,7 +78,7 @@ class LiteRTGPU:
             for rows, values in zip(collected, self.invoke(), strict=True):
                 rows.append(values)
         return {
-            name: np.stack(rows).reshape(len(rows), *shape[1:])
+            name: np.stack(rows).reshape(-1, *shape[1:])
             for name, rows, (shape, _) in zip(self._output_names, collected, self._shapes, strict=True)
         }
 
@@ -140,7 +141,7 @@ def trouble(log: str) -> str:
     """Select the log lines that best describe a failure, or the last one, joined to one line."""
     lines = log.strip().splitlines() or ["no output"]
     lines_of_interest = [line.strip() for line in lines if line.startswith(("Warning: Vulkan", "ERROR: ["))]
-    return "; ".join(lines_of_interest[:2]) or lines[-1].strip()
+    return "; ".join(lines_of_interest[:2]) or _PREFIX.sub("", lines[-1].strip())
 
 
 def lost(log: str) -> str:

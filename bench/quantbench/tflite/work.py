@@ -3,6 +3,8 @@
 What a call takes is estimated, with all other operators, by :mod:`quantbench.measure.work`.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from math import prod
 
 from quantbench.tflite.graph import Graph, Operator, Tensor
@@ -39,6 +41,29 @@ def macs(graph: Graph, operator: Operator) -> int:
         case name if name in _ROW_BY_ROW:
             return prod(shapes[0][:-1]) * sum(prod(one.shape) for one in graph.weights_of(operator))
     return 0
+
+
+def left_macs(graph: Graph, count: int, refused: Sequence[str]) -> tuple[int, int]:
+    """Return the least and the most multiplications of the operators that an accelerator left to the CPU.
+
+    It says how many it left, and of which kinds, but not which of a kind.
+
+    Args:
+        count: of operators that it left.
+        refused: names of operators, once for each reason; at least one operator of that name was left for it.
+    """
+    named, work = Counter(refused), dict[str, list[int]]()
+    for one in graph.operators:
+        work.setdefault(one.name, []).append(macs(graph, one))
+    kinds = named if sum(len(work.get(name, ())) for name in named) >= count else work
+
+    def bound(most: bool) -> int:
+        ordered = {name: sorted(work.get(name, ()), reverse=most) for name in kinds}
+        sure = [value for name, values in ordered.items() for value in values[: named[name]]]
+        rest = sorted((value for name, values in ordered.items() for value in values[named[name] :]), reverse=most)
+        return sum(sure) + sum(rest[: max(0, count - len(sure))])
+
+    return bound(False), bound(True)
 
 
 def _shape(tensor: Tensor | None) -> tuple[int, ...]:
