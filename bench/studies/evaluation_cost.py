@@ -6,6 +6,7 @@ For each artifact, interleaved and several times:
 
 - *invoke*: one call per example on one prepared input that stays in place, which is the lower bound;
 - *bare*: prepared inputs are set one after the other, each followed by a call, and no output is read;
+- *script*: the same, and each output is read and kept, without which there is nothing to score;
 - *run*: :meth:`quantbench.tflite.litert.LiteRT.run`, with quantizing the inputs, collecting and dequantizing the
   outputs;
 - *two threads*: two interpreters, each with one half of the examples, in two threads of one process.
@@ -41,7 +42,7 @@ from studies import _common
 
 CHOSEN = "float32,ptq_static_wi8_ai8"
 REPEATS = 5
-TARGET = 1.15
+TARGET = 1.1
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,18 @@ class Bare:
             self._set(i)
             self._interpreter.invoke()
 
+    def script(self) -> list[list[Array]]:
+        """Set and call every example, and keep its outputs, as the shortest script does that scores them."""
+        indices = [detail["index"] for detail in self._interpreter.get_output_details()]
+        outputs = []
+        for i in range(self._n):
+            if self._stateful:
+                self._interpreter.reset_all_variables()
+            self._set(i)
+            self._interpreter.invoke()
+            outputs.append([self._interpreter.get_tensor(index) for index in indices])
+        return outputs
+
     def _set(self, i: int) -> None:
         for index, values in self._inputs:
             self._interpreter.set_tensor(index, values[i : i + 1])
@@ -141,6 +154,7 @@ def measure(model: ReferenceModel, variant: str, artifact: Path, repeats: int, e
     calls: dict[str, Callable[[], object]] = {
         "invoke": bare.invoke,
         "bare": bare.loop,
+        "script": bare.script,
         "run": lambda: runner.run(inputs),
         "two threads": lambda: in_threads(pair, inputs),
     }
@@ -181,34 +195,43 @@ def report(costs: list[Cost], machine: str, repeats: int) -> list[str]:
         "examples",
         "invoke, s",
         "bare, s",
+        "script, s",
         "run, s",
         "evaluate, s",
         "others, s",
-        "run / bare",
+        "run / script",
         "on a core",
     ]
-    headers += ["run / invoke", "(evaluate - others) / bare", "two threads, s", "faster than run", "same answers"]
-    worst = max(costs, key=lambda cost: cost.ratio("run", "bare"))
-    within = sum(cost.ratio("run", "bare") <= TARGET for cost in costs)
+    headers += [
+        "run / bare",
+        "run / invoke",
+        "(evaluate - others) / bare",
+        "two threads, s",
+        "faster than run",
+        "same answers",
+    ]
+    worst = max(costs, key=lambda cost: cost.own_ratio("run", "script"))
+    within = sum(cost.own_ratio("run", "script") <= TARGET for cost in costs)
     return [
         "# What evaluation costs",
         machine,
         f"Medians of {repeats} repeats by turns; ratios within a repeat. *invoke*: the runtime's calls alone; *bare*:"
-        " setting prepared inputs and calling; *run*: what evaluation does with each example, on one thread;"
-        " *evaluate*: all of it, once, with the whole test split, loading, predictions, and 300 examples on each of the"
-        " other kernels, which alone take *others*; *on a core*: run / bare in seconds on a core, which other work on"
-        " the machine moves less; *two threads*: two interpreters with one half each, in one process.",
+        " setting prepared inputs and calling; *script*: also reading and keeping the outputs; *run*: what evaluation"
+        " does with each example, on one thread; *evaluate*: all of it, once, with the whole test split, loading,"
+        " predictions, and 300 examples on each of the other kernels, which alone take *others*; *on a core*: run /"
+        " script in seconds on a core, which other work on the machine moves less; *two threads*: two interpreters with"
+        " one half each, in one process.",
         _common.table(headers, [_row(cost) for cost in costs]),
-        f"run / bare is at most {TARGET} in {within} of {len(costs)} cells; the worst is"
-        f" {worst.ratio('run', 'bare'):.3f} ({worst.cell}).",
+        f"run / script on a core is at most {TARGET} in {within} of {len(costs)} cells; the worst is"
+        f" {worst.own_ratio('run', 'script'):.3f} ({worst.cell}).",
     ]
 
 
 def _row(cost: Cost) -> list[str]:
     medians = {name: statistics.median(values) for name, values in cost.seconds.items()}
-    times = [medians["invoke"], medians["bare"], medians["run"], cost.evaluate, cost.others]
-    ratios = [cost.ratio("run", "bare"), cost.own_ratio("run", "bare"), cost.ratio("run", "invoke")]
-    ratios.append(cost.evaluate_ratio())
+    times = [medians["invoke"], medians["bare"], medians["script"], medians["run"], cost.evaluate, cost.others]
+    ratios = [cost.ratio("run", "script"), cost.own_ratio("run", "script"), cost.ratio("run", "bare")]
+    ratios += [cost.ratio("run", "invoke"), cost.evaluate_ratio()]
     faster = cost.ratio("run", "two threads")
     return [
         f"`{cost.cell}`",
@@ -241,7 +264,7 @@ def main(arguments: list[str] | None = None) -> None:
                 print(refusal, flush=True)
                 continue
             costs.append(measure(models[name], variant, artifact, given.repeats, 500 if given.quick else None))
-            print(f"{costs[-1].cell}: run / bare {costs[-1].ratio('run', 'bare'):.3f}", flush=True)
+            print(f"{costs[-1].cell}: run / script {costs[-1].own_ratio('run', 'script'):.3f} on a core", flush=True)
     _common.write(given.report_dir, "evaluation_cost.md", report(costs, machine, given.repeats))
 
 

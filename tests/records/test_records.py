@@ -31,7 +31,7 @@ def test_every_baseline_in_the_project_fits_the_schema(path: Path) -> None:
     read_record(path, BaselineFile, "baseline")
 
 
-@pytest.mark.parametrize(("cells", "samples"), [(20, [8]), (300, [8, 64])])
+@pytest.mark.parametrize(("cells", "samples"), [(20, [8]), (300, [8]), (1100, [8, 64])])
 def test_a_sample_is_checked_first_where_it_spares_more_than_it_costs(
     cells: int, samples: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """Metrics on made-up outputs: their values against figures worked out by hand, and how losses go with them."""
 
+import math
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -134,7 +135,6 @@ def test_mean_iou_of_a_resample_is_that_of_its_maps(seed: int, n: int, positions
     random = np.random.default_rng(seed)
     found, other, real = (random.integers(0, classes, (n, positions)).astype(np.uint16) for _ in range(3))
     chosen, metric = random.integers(0, n, n), by_name("mean_iou")
-    assert metric.counts is not None
     assert metric.of_chosen(found, real)(chosen) == metric.value(found[chosen], real[chosen])
     drop = metric.drop(metric.value(found[chosen], real[chosen]), metric.value(other[chosen], real[chosen]))
     assert metric.drop_of_chosen(found, other, real)(chosen) == drop
@@ -143,8 +143,20 @@ def test_mean_iou_of_a_resample_is_that_of_its_maps(seed: int, n: int, positions
 def test_maps_of_too_many_classes_are_read_anew_in_each_resample() -> None:
     real = np.array([[0, 2**32 - 1]], dtype=np.uint32)
     metric = by_name("mean_iou")
-    assert metric.counts is not None
-    assert metric.counts(real, real) is None
+    assert metric.prepared is not None
+    assert metric.prepared(real, real) is None
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 40), st.integers(1, 40))
+def test_area_of_a_resample_is_that_of_its_examples(seed: int, n: int, levels: int) -> None:
+    random = np.random.default_rng(seed)
+    scores, labels = random.integers(0, levels, n).astype(np.float32), random.integers(0, 2, n)
+    chosen, metric = random.integers(0, n, n), by_name("auc")
+    assert np.array_equal(
+        metric.of_chosen(scores, labels)(chosen), metric.value(scores[chosen], labels[chosen]), equal_nan=True
+    )
+    scores[chosen[0]] = np.nan
+    assert math.isnan(metric.of_chosen(scores, labels)(chosen))
 
 
 def test_classes_stored_as_bytes_agree_value_by_value() -> None:

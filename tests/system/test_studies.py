@@ -181,9 +181,15 @@ def test_evaluation_beside_a_bare_loop_and_in_two_threads(store: Path) -> None:
 
 
 def test_the_table_of_what_evaluation_costs() -> None:
-    seconds = {"invoke": [1.0, 1.0], "bare": [1.0, 2.0], "run": [1.1, 2.2], "two threads": [0.55, 1.1]}
+    seconds = {
+        "invoke": [1.0, 1.0],
+        "bare": [1.0, 2.0],
+        "script": [1.0, 2.0],
+        "run": [1.1, 2.2],
+        "two threads": [0.55, 1.1],
+    }
     text = "\n".join(evaluation_cost.report([Cost("m/v", 10, seconds, seconds, 10, 3.0, 1.2, True)], "here", 2))
-    assert "run / bare is at most 1.15 in 1 of 1 cells; the worst is 1.100 (m/v)" in text
+    assert "run / script on a core is at most 1.1 in 1 of 1 cells; the worst is 1.100 (m/v)" in text
     assert "2.00×" in text
 
 

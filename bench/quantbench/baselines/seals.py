@@ -7,14 +7,13 @@ that a later format adds breaks no older seal.
 """
 
 import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from quantbench.errors import BadInput
-from quantbench.records import BaselineCell, BaselineFile, rounded
+from quantbench.records import BaselineCell, BaselineFile, flat, rounded
 
 SINCE = (1, 5)  # the first version of the format whose files are sealed
 # Hexadecimal digits of a field's digest: an edit passes unseen by chance in one of 4 billion cases, and a cell's seal
@@ -163,8 +162,7 @@ def _header(file: BaselineFile) -> dict[str, str]:
 
 
 def _digest(value: Any) -> str:
-    text = json.dumps(rounded(value), sort_keys=True, ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
+    return hashlib.sha256(flat(rounded(value)).encode()).hexdigest()[:DIGITS]
 
 
 def _joined(digests: dict[str, str]) -> str:

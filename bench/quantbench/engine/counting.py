@@ -25,6 +25,7 @@ class Counting:
         self._rules = rules
         self._store = store
         self._progress = progress
+        self._alike: list[bool] = []  # of each unchanged cell, whether it is counted as it was accepted
 
     def judge(self, result: CellResult) -> list[Judgement]:
         """Judge the instructions of a cell that has an artifact; the first call counts those of all cells."""
@@ -47,11 +48,9 @@ class Counting:
         here = self._rules.environment
         if value is None or environment.isa_accepted(value.accepted) in ("", here.isa):
             return ""
-        results = [self._results.of(cell.id) for cell in self._plan.asked_for(Kind.INSTRUCTIONS)]
-        alike = [self._alike(one) for one in results if self._unchanged(one)]
-        if alike and all(alike):
+        if self._alike and all(self._alike):
             return ""
-        found = "counts unchanged artifacts differently" if alike else "has no unchanged artifact to compare by"
+        found = "counts unchanged artifacts differently" if self._alike else "has no unchanged artifact to compare by"
         return f"accepted on another kind of processor, and this run {found}, so it is not red"
 
     def _value(self, result: CellResult) -> BaselineValue | None:
@@ -68,7 +67,7 @@ class Counting:
         there = environment.class_accepted(value.accepted).rpartition("_litert-")[2]
         return there == environment.class_of(self._rules.environment).rpartition("_litert-")[2]
 
-    def _alike(self, result: CellResult) -> bool:
+    def _counted_alike(self, result: CellResult) -> bool:
         value, count = self._value(result), result.alone.count
         return value is not None and count is not None and gate.counted_alike(count.total(), value)
 
@@ -92,3 +91,5 @@ class Counting:
     def _join(self, counts: dict[str, Count]) -> None:
         for cell_id, count in counts.items():
             self._results.join(cell_id, replace(self._results.of(cell_id).alone, count=count))
+        results = [self._results.of(cell.id) for cell in self._plan.asked_for(Kind.INSTRUCTIONS)]
+        self._alike = [self._counted_alike(one) for one in results if self._unchanged(one)]

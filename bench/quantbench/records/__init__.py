@@ -79,7 +79,7 @@ from quantbench.records._environment import Device, Environment, Load
 from quantbench.records._files import problems, read_record, schema, write_json
 from quantbench.records._gpu import AcceptedGpu
 from quantbench.records._instructions import BETWEEN, Counted, OperatorCount
-from quantbench.records._json_text import json_text, rounded
+from quantbench.records._json_text import flat, json_text, rounded
 from quantbench.records._micro import AcceptedMicro, Micro, MicroAnswers, MicroRefusal
 from quantbench.records._operator_times import KindTime, OperatorTime, OperatorTimes
 from quantbench.records._provenance import LONGEST_TEXT, Accepted
@@ -266,6 +266,7 @@ __all__ = [
     "YearlyRate",
     "artifacts_text",
     "cell_key",
+    "flat",
     "is_of_target",
     "json_text",
     "parsed_recipe",

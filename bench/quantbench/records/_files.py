@@ -32,7 +32,7 @@ _MOST_COMMAS, _MOST_BRACKETS = 5_000_000, 1_500_000
 # of a file with more commas and brackets than this (a report of 60 cells) some items of each list are checked first,
 # then more: where a large share is wrong, that shows in few.
 _MANY, _SAMPLES = 20_000, (8, 64, 512)
-_SPARES = 4  # larger samples than one in four of the longest list's items cost more than they spare
+_SPARES = 16  # larger samples than one in so many of the longest list's items cost more than they spare
 _LONGEST_KEY = 1000  # characters; those of a tensor have some 100, and an error quotes what it finds wrong
 _MOST_KEYS = 100_000  # of one object; a baseline has one for each variant, a cell one for each measurement
 _MOST_FIELDS = 64  # of an object that is a record; a larger one is a table, of which a sample of entries is checked

@@ -4,6 +4,9 @@ import json
 import math
 from typing import Any
 
+# Made once: json.dumps would make one for each value.
+_ENCODED = json.JSONEncoder(sort_keys=True, ensure_ascii=False, allow_nan=False).encode
+
 
 class Line(str):
     """JSON that is written already, on one line."""
@@ -33,7 +36,7 @@ def object_text(value: dict[str, Any], depth: int = 0) -> str:
 
 def flat(value: Any) -> str:
     """Return JSON on one line."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return _ENCODED(value)
 
 
 def _is_flat(item: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NoReturn
 
 import pytest
 
@@ -20,7 +21,7 @@ def state(judgements: list[Judgement]) -> None:
     if decided in FAILING:
         pytest.fail(words, pytrace=False)
     if decided in (Verdict.UNSUPPORTED, Verdict.XFAIL):
-        pytest.xfail(words)
+        _expected(words)
     if decided is Verdict.UNJUDGED:
         pytest.skip(words)
 
@@ -34,13 +35,18 @@ def state_cell(judgements: Sequence[Judgement], asked_for: Sequence[Judgement] =
     failing = [one for one in judgements if one.verdict in FAILING]
     if failing:
         pytest.fail(_words(failing), pytrace=False)
-    for verdict, stop in ((Verdict.XFAIL, pytest.xfail), (Verdict.UNSUPPORTED, pytest.xfail)):
+    for verdict in (Verdict.XFAIL, Verdict.UNSUPPORTED):
         found = [one for one in judgements if one.verdict is verdict]
         if found and (verdict is Verdict.XFAIL or len(found) == len(judgements)):
-            stop(_words(found))
+            _expected(_words(found))
     for some in (judgements, asked_for):
         if some and all(one.verdict is Verdict.UNJUDGED for one in some):
             pytest.skip(_words(some))
+
+
+def _expected(words: str) -> NoReturn:
+    """Fail as expected, as :func:`pytest.xfail` does, but without a traceback, whose source pytest would parse."""
+    raise pytest.xfail.Exception(words, pytrace=False)
 
 
 def _words(judgements: Sequence[Judgement]) -> str:

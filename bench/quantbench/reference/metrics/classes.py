@@ -1,5 +1,6 @@
 """Score classes: how often they are right, per example or per position, and F1."""
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -111,20 +112,27 @@ def _overlaps(predictions: Array, labels: Array) -> Array:
     n = len(labels)
     found, real = (one.reshape(n, -1).astype(np.int64) for one in (predictions, labels))
     classes = int(max(found.max(initial=0), real.max(initial=0))) + 1
+    numbers = np.arange(n)[:, None]
 
-    def counted(chosen: Array) -> Array:
-        return np.bincount(chosen, minlength=n * classes).reshape(n, classes)
+    def counted(chosen: Array, kinds: int) -> Array:
+        return np.bincount(chosen.ravel(), minlength=n * kinds).reshape(n, kinds)
 
-    first = classes * np.arange(n)[:, None]
-    both = counted((first + real)[real == found])
-    either = counted((first + real).ravel()) + counted((first + found).ravel()) - both
-    return np.concatenate([both, either], axis=1)
+    if n * classes**2 <= found.size:  # all pairs of a real and a found class at once, ten times as fast
+        pairs = counted((classes * numbers + real) * classes + found, classes**2).reshape(n, classes, classes)
+        both, of_real, of_found = pairs.diagonal(axis1=1, axis2=2), pairs.sum(axis=2), pairs.sum(axis=1)
+    else:
+        first, second = classes * numbers + real, classes * numbers + found
+        both, of_real, of_found = (counted(one, classes) for one in (first[real == found], first, second))
+    return np.concatenate([both, of_real + of_found - both], axis=1)
 
 
-def _overlaps_of_each(predictions: Array, labels: Array) -> Array | None:
-    """Count the overlaps, where they are fewer than the positions; None where a resample reads these faster."""
+def _iou_of_chosen(predictions: Array, labels: Array) -> Callable[[Array], float] | None:
+    """Sum up the overlaps of each example, where they are fewer than its positions."""
     classes = int(max(predictions.max(initial=0), labels.max(initial=0))) + 1
-    return _overlaps(predictions, labels) if 2 * classes * len(labels) <= predictions.size else None
+    if 2 * classes * len(labels) > predictions.size:
+        return None
+    overlaps = _overlaps(predictions, labels)
+    return lambda chosen: _iou_of(overlaps[chosen].sum(axis=0))
 
 
 def _iou_of(overlaps: Array) -> float:
@@ -145,7 +153,7 @@ _of_positions = partial(
 
 
 def _iou(name: str, predict: Predict) -> Metric:
-    return _of_positions(name=name, predict=predict, value=mean_iou, counts=_overlaps_of_each, of_counts=_iou_of)
+    return _of_positions(name=name, predict=predict, value=mean_iou, prepared=_iou_of_chosen)
 
 
 def _position_accuracy(name: str, predict: Predict, also: tuple[Metric, ...] = ()) -> Metric:

@@ -49,9 +49,8 @@ class Metric:
         value: (predictions, labels) -> the score.
         losses: (predictions, labels) -> loss of each example, shape (n,), whose mean gets larger as the score gets
             worse; only for ``continuous``. Without it (an area under a curve is no mean), the bootstrap judges.
-        counts: (predictions, labels) -> whole numbers of each example, shape (n, counts), whose sums over examples give
-            the score by ``of_counts``, so that resampling reads each prediction once; None where they are too many.
-        of_counts: the sums, shape (counts,) -> the score, equal to ``value``.
+        prepared: (predictions, labels) -> function of indices of examples that returns ``value`` on these, faster where
+            many resamples are scored; None where it would not be.
         smallest_drop: smallest drop that matters, in ``unit``; None: see :meth:`matters`.
         undefined: labels -> why the metric has no value on them, empty where it has one.
         takes: what the labels have to be.
@@ -70,8 +69,7 @@ class Metric:
     value: Callable[[Array, Array], float]
     correct: Callable[[Array, Array], Array] | None = None
     losses: Callable[[Array, Array], Array] | None = None
-    counts: Callable[[Array, Array], Array | None] | None = None
-    of_counts: Callable[[Array], float] = float
+    prepared: Callable[[Array, Array], Callable[[Array], float] | None] | None = None
     smallest_drop: float | None = None
     undefined: Callable[[Array], str] | None = None
     takes: Takes = "values"
@@ -126,11 +124,8 @@ class Metric:
 
     def of_chosen(self, predictions: Array, labels: Array) -> Callable[[Array], float]:
         """Return the score as a function of the indices of examples, some of them repeated, as a resample has them."""
-        counts = None if self.counts is None else self.counts(predictions, labels)
-        if counts is None:
-            return lambda chosen: self.value(predictions[chosen], labels[chosen])
-        known = counts
-        return lambda chosen: self.of_counts(known[chosen].sum(axis=0))
+        prepared = None if self.prepared is None else self.prepared(predictions, labels)
+        return prepared or (lambda chosen: self.value(predictions[chosen], labels[chosen]))
 
     def drop_of_chosen(self, new: Array, old: Array, labels: Array) -> Callable[[Array], float]:
         """Return the drop between two sets of predictions as a function of the indices of examples."""
