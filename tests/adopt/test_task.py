@@ -223,6 +223,12 @@ def test_which_label_of_an_autoencoder_is_normal_is_asked_where_it_is_not_0_of_0
     assert judged.metric.name == f"reconstruction_auc:{labels.max()}"
 
 
+def test_labels_of_an_autoencoder_that_are_all_equal_tell_nothing() -> None:
+    rebuilt = (X + RNG.normal(0, 0.1, X.shape)).astype(np.float32)
+    with pytest.raises(BadInput, match=r"y is 0 throughout, and the model rebuilds its input: .* leave y out"):
+        work_out({"": rebuilt}, np.zeros(N, int))
+
+
 def test_a_classifier_with_as_many_classes_as_inputs_is_none_the_less_one() -> None:
     classes = RNG.integers(0, 6, N)
     for outputs in (np.eye(6)[classes] * 3 + RNG.normal(size=(N, 6)), softmax(RNG.normal(size=(N, 6)))):

@@ -253,6 +253,12 @@ class Seen:
         one_each = self.whole and self.y.size == len(self.y)
         if one_each and self.like_input and not self.probabilities and self.rebuilt:
             known = np.unique(self.y)
+            if len(known) == 1:
+                return (
+                    f"is {known[0]:g} throughout, and the model rebuilds its input: how well it tells normal from "
+                    f"unusual examples needs both; leave {self.array} out, so that variants are judged by how close "
+                    "they stay to float32"
+                )
             if len(known) > 2 or (len(known) == 2 and 0 not in known):
                 shown = ", ".join(f"{value:g}" for value in known[:5]) + ("..." if len(known) > 5 else "")
                 return (

@@ -301,11 +301,11 @@ def too_few(advice: Advice) -> str:
         verdicts = {one.outputs[place].verdict for one in others}
         if judged.too_few and "undecided" in verdicts and "within" not in verdicts:
             least = judged.least_examples
-            many = "no number of examples would" if least is None else f"about {least:,} would at the least"
+            many = "would not do with any number" if least is None else f"would need about {least:,}"
             allowed = f"{number(judged.limit, judged.limit, judged.unit)} {judged.unit}"
             return (
                 f"{judged.examples:,} examples are too few to show that any variant stays within a drop of {allowed} "
-                f"in {name_of(judged)}, even one that answers all of them as float32 does: {many}."
+                f"in {name_of(judged)}: even one that answers all of them as float32 does {many}."
             )
     return ""
 
