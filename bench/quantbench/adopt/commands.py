@@ -150,13 +150,14 @@ def tried(
 
 
 MOST_NOTES = 7
+WARNING = "warning: "
 
 
 def few(notes: Sequence[str]) -> list[str]:
     """Return the first notes, warnings before others, and how many more there are in the report."""
     if len(notes) <= MOST_NOTES:
         return list(notes)
-    by_weight = sorted(range(len(notes)), key=lambda place: not notes[place].startswith("warning:"))
+    by_weight = sorted(range(len(notes)), key=lambda place: not notes[place].startswith(WARNING))
     kept = sorted(by_weight[: MOST_NOTES - 1])
     return [*(notes[place] for place in kept), f"… and {len(notes) - len(kept)} more notes in report.md"]
 
@@ -170,7 +171,13 @@ def advised(
         BadInput: the limit does not fit the metric.
     """
     predictions = run_predictions(session, understood.model.name)
-    return ranking.advise(session.report, ranking.judged_of(understood), predictions, limit, prefer)
+    advice = ranking.advise(session.report, ranking.judged_of(understood), predictions, limit, prefer)
+    return advice.model_copy(update={"warnings": [*of_data(understood.notes), *advice.warnings]})
+
+
+def of_data(notes: Sequence[str]) -> list[str]:
+    """Return what is wrong with the data, which weakens any advice."""
+    return [note.removeprefix(WARNING) for note in notes if note.startswith(WARNING)]
 
 
 def _recorded(session: Session, advice: Advice, given: understand.Given) -> tuple[Advice, Exit]:
