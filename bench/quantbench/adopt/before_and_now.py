@@ -124,8 +124,8 @@ def _of_output(
         drop = ranking.drop_between(model.metric, after[name], before[name], labels)
         matters = model.metric.matters(row.old or 0.0, model.smallest_drop)
         worse = drop.p_above(matters) <= alpha and drop.estimate > matters
-        ends = {"low": drop.lower(alpha), "high": drop.upper(alpha)}
-        rows.append(replace(row, drop=drop.estimate, **ends, matters=matters, worse=worse))
+        low, high = drop.lower(alpha), drop.upper(alpha)
+        rows.append(replace(row, drop=drop.estimate, low=low, high=high, matters=matters, worse=worse))
     return rows
 
 
