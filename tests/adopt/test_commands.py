@@ -107,3 +107,26 @@ def test_in_a_repository_with_a_config_its_folders_are_adopted_into(
     adopt, run = [" ".join(step.command) for step in steps(said.advice)][-2:]
     assert adopt.endswith("--model-dir ml --baseline-dir baselines --gate ptq_a")
     assert run == "quantbench run"
+
+
+def test_lines_before_the_answer_leave_fewer_for_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    left: list[int] = []
+
+    def tried(*given: Any, **_: Any) -> commands.Tried:
+        for note in ("loading m.keras", "metric: accuracy", "making and scoring 9 variants"):
+            given[5](note)
+        return commands.Tried(Exit.GREEN, tmp_path, report([]), cast(Any, object()))
+
+    monkeypatch.setattr(commands, "tried", tried)
+    said: list[str] = []
+    shown = commands.Shown(said.append, said.append, lambda _, most: left.append(most) or "Ship float32.")
+    assert commands.try_once(GIVEN, tmp_path, "", tmp_path, 1.0, shown) is Exit.GREEN
+    assert len(said) == 4
+    assert left == [commands.MOST_LINES - 3]
+
+
+def test_of_many_notes_the_warnings_are_shown_and_are_in_the_advice() -> None:
+    notes = [f"metric: accuracy of output {name}" for name in "abcdefgh"] + ["warning: scales differ"]
+    assert commands.few(notes) == [*notes[:5], "warning: scales differ", "… and 3 more notes in report.md"]
+    assert commands.few(notes[:7]) == notes[:7]
+    assert commands.of_data(notes) == ["scales differ"]

@@ -650,3 +650,22 @@ def test_data_larger_than_the_memory_is_read_packed_and_gone_through(tmp_path: P
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.split() == ["6.0", str(gib * 1024), "{'calibration':", "1}"]
     assert not [path for path in (tmp_path / "m" / "m").iterdir() if path.stat().st_size > 2**24]  # nothing is copied
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "line"),
+    [
+        ((3, 8, 6), (8, 6, 3), "give x.transpose(0, 2, 3, 1)"),
+        ((144,), (8, 6, 3), "give x.reshape(-1, 8, 6, 3)"),
+        ((12, 12), (144,), "give x.reshape(len(x), -1)"),
+        ((3, 8, 7), (8, 6, 3), ""),
+    ],
+)
+def test_the_same_numbers_in_another_shape_are_refused_with_the_line_that_mends_them(
+    found: tuple[int, ...], wanted: tuple[int, ...], line: str, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "e.npz", x=np.zeros((5, *found), np.float32))
+    said = refused(tmp_path / "e.npz", {"x": ((None, *wanted), np.float32)}, tmp_path)
+    assert f"has examples of shape {found}, the model takes {wanted}" in said
+    assert line or "give" not in said
+    assert line in said

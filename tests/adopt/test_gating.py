@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import ROOT, Done, Quantbench, accepted, made_once, run_quantbench, run_script, update_of
-from quantbench.adopt import declaration, gating, updating
+from quantbench.adopt import before_and_now, declaration, gating, updating
 from quantbench.adopt.before_and_now import compared, of_compiled
 from quantbench.adopt.gating import Folders
 from quantbench.adopt.understand import Given
@@ -402,3 +403,9 @@ def test_the_command_that_gates_says_what_the_config_does_not(tmp_path: Path, mo
     (tmp_path / "quantbench.toml").write_text("no_latency = true\n")
     assert gating.gate_command(own, False) == "quantbench run"
     assert gating.gate_command(own, True, "kws") == "quantbench run --models kws --latency"
+
+
+def test_a_drop_that_is_sure_but_perhaps_small_is_told_as_worse() -> None:
+    row = before_and_now.Row("v", ACCURACY, 0.949, 0.943, drop=0.6, low=0.05, high=1.4, matters=0.1)
+    assert before_and_now._verdict(row) == "worse, but not surely by 0.1 pp or more"
+    assert before_and_now._verdict(replace(row, low=-0.1)) == "no worse, as far as the examples show"

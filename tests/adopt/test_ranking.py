@@ -320,11 +320,16 @@ def test_refusals_are_grouped_by_reason() -> None:
         *(failed(name, "it needs training data") for name in trained),
         made("aeq_a", 1000.0, 1.0, judgements=[promise]),
         made("aeq_b", 1000.0, 1.0, judgements=[other]),
+        made("aeq_c", 1000.0, 1.0, judgements=[other]),
     ]
     found = ranking.refused(report(cells))
     assert [(one.variants, one.trained, one.reason) for one in found] == [
         (trained, True, "it needs training data"),
-        (["aeq_a", "aeq_b"], False, "only partly quantized: 2 of 5 layers stay float32 (CONV_2D)"),
+        (
+            ["aeq_a", "aeq_b", "aeq_c"],
+            False,
+            "only partly quantized: 1 of 5 layers stay float32 (CONV_2D) (other numbers in 1 of them)",
+        ),
         (["ptq_a"], False, "crash: Aborted"),
     ]
 

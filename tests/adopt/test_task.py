@@ -83,6 +83,43 @@ def test_a_single_output_about_0_and_1_is_asked_about() -> None:
         assert judged.metric.name == metric
 
 
+@pytest.mark.parametrize(
+    ("low", "high"), [(1, 2), (0, 255), (0, 2)], ids=["counted from one", "grey values", "with a gap"]
+)
+def test_two_other_numbers_than_0_and_1_are_asked_about_where_the_output_is_a_probability(low: int, high: int) -> None:
+    y = np.where(BINARY == 1, high, low)
+    probability = (BINARY * 0.8 + 0.1).reshape(N, 1)
+    with pytest.raises(BadInput, match=rf"y holds only {low} and {high}, .*\(y == {high}\)\.astype\(int\)"):
+        work_out({"": probability}, y)
+    [judged] = work_out({"": probability}, y, labels="values")
+    assert judged.metric.name == "mae_of_spread"
+    masks = np.arange(N * 20).reshape(N, 5, 4) % 2
+    with pytest.raises(BadInput, match=rf"y holds only {low} and {high}"):
+        work_out({"": (masks * 0.8 + 0.1)[..., None]}, np.where(masks == 1, high, low))
+
+
+@pytest.mark.parametrize("rare", [0, 1])
+def test_a_rare_class_is_told_with_the_metrics_that_show_it(rare: int) -> None:
+    y = np.where(np.arange(N) % 25 == 0, rare, 1 - rare)
+    [judged] = work_out({"": (y * 6.0 - 3).reshape(N, 1)}, y)
+    assert f"4 % are {rare}, which accuracy hardly shows (--metric f1 or auc)" in judged.evidence[0]
+    [judged] = work_out({"": (BINARY * 6.0 - 3).reshape(N, 1)}, BINARY)
+    assert "hardly shows" not in judged.evidence[0]
+    for metric in ("f1", "auc"):
+        work_out({"": (y * 6.0 - 3).reshape(N, 1)}, y, metric=metric)
+
+
+def test_shares_of_classes_are_asked_about() -> None:
+    mixed = 0.7 * SCORES + 0.3 * np.random.default_rng(1).dirichlet(np.ones(4), N)
+    with pytest.raises(BadInput, match=r"2 ways: .*\(--labels one-hot\), or .*\(--labels values\)"):
+        work_out({"": SCORES}, mixed)
+    [judged] = work_out({"": SCORES}, mixed, labels="one-hot")
+    assert judged.metric.name == "accuracy"
+    assert judged.labels.tolist() == mixed.argmax(axis=1).tolist()
+    [judged] = work_out({"": SCORES}, mixed, labels="values")
+    assert judged.metric.name == "mae_of_spread"
+
+
 def test_labels_of_minus_one_and_one_are_cut_at_zero() -> None:
     [judged] = work_out({"": np.tanh(RNG.normal(size=(N, 1)))}, BINARY * 2 - 1, activations={"": "tanh"})
     assert (judged.metric.name, judged.loss) == ("binary_accuracy_logits", "hinge")
@@ -177,6 +214,21 @@ def test_an_autoencoder_with_labels_of_0_and_1_is_judged_by_its_reconstruction()
         work_out({"": unlike}, BINARY)
 
 
+@pytest.mark.parametrize("labels", [BINARY * 2 - 1, BINARY + 1, np.arange(N) % 6], ids=["signs", "1, 2", "kinds"])
+def test_which_label_of_an_autoencoder_is_normal_is_asked_where_it_is_not_0_of_0_and_1(labels: Any) -> None:
+    rebuilt = (X * 0.99).astype(np.float32)
+    with pytest.raises(BadInput, match=r"the model rebuilds its input: say which of them is normal, such as --labels"):
+        work_out({"": rebuilt}, labels)
+    [judged] = work_out({"": rebuilt}, labels, labels=f"normal:{labels.max()}")
+    assert judged.metric.name == f"reconstruction_auc:{labels.max()}"
+
+
+def test_labels_of_an_autoencoder_that_are_all_equal_tell_nothing() -> None:
+    rebuilt = (X * 0.99).astype(np.float32)
+    with pytest.raises(BadInput, match=r"y is 0 throughout, and the model rebuilds its input: .* leave y out"):
+        work_out({"": rebuilt}, np.zeros(N, int))
+
+
 def test_a_classifier_with_as_many_classes_as_inputs_is_none_the_less_one() -> None:
     classes = RNG.integers(0, 6, N)
     for outputs in (np.eye(6)[classes] * 3 + RNG.normal(size=(N, 6)), softmax(RNG.normal(size=(N, 6)))):
@@ -194,6 +246,8 @@ def test_a_class_for_each_pixel() -> None:
         assert judged.labels.shape == (N, 5, 4)
     with pytest.raises(BadInput, match=r"e.npz: y ranges from 0 to 5; the model has classes 0 to 2"):
         work_out({"": outputs}, np.where(y == 2, 5, y))
+    with pytest.raises(BadInput, match=r"0 to 255; the model has classes 0 to 2; pixels that do not count \(255\)"):
+        work_out({"": outputs}, np.where(y == 2, 255, y))
     mask = (y > 0).astype(np.uint8)
     [judged] = work_out({"": (mask * 6.0 - 3)[..., None]}, mask)
     assert (judged.metric.name, judged.loss) == ("mask_accuracy_logits", "binary_logits_loss")
@@ -219,6 +273,7 @@ def test_several_labels_that_may_hold_at_once() -> None:
     ("labels", "asked", "words"),
     [
         (CLASSES + 5, {}, "y ranges from 5 to 8; the model has classes 0 to 3"),
+        (np.arange(N) % 40, {"plain": "yes"}, "model has classes 0 to 3; identities .* by --metric recall_at:1"),
         (CLASSES + 1, {}, "the model has classes 0 to 3; subtract 1, if they count from 1"),
         (RNG.normal(size=(N, 7)), {}, r"has shape \(300, 7\) .*fits outputs of shape \(4,\) in no form"),
         (RNG.normal(size=N), {}, "in no form that is known"),
@@ -240,8 +295,9 @@ def test_several_labels_that_may_hold_at_once() -> None:
     ],
 )
 def test_what_does_not_fit_is_one_sentence(labels: Any, asked: dict[str, str], words: str) -> None:
+    options = {name: value for name, value in asked.items() if name != "plain"}
     with pytest.raises(BadInput, match=words) as error:
-        work_out({"": SCORES}, labels, **asked)
+        work_out({"": np.log(SCORES) if "plain" in asked else SCORES}, labels, **options)
     assert "\n" not in str(error.value)
 
 

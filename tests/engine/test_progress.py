@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, command, surroundings
 from quantbench.engine import progress
 from quantbench.engine.durations import Durations, seconds_left
-from quantbench.engine.progress import Bar, Counts, JudgedLines, Lines
+from quantbench.engine.progress import Bar, Counts, Few, JudgedLines, Lines
 from system.test_isolation import planted_models
 
 
@@ -163,3 +163,18 @@ def test_a_line_behind_a_pipe_is_told_when_it_is_said(tmp_path: Path, store: Pat
         run.send_signal(signal.SIGINT)
     assert "computed: seed_cnn/float32 " in first  # its verdict is awaited no longer than the line
     assert waited < 55, "told only when the hanging cell was given up"
+
+
+def test_before_an_answer_an_hour_of_work_is_told_in_few_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    few = Few(said.append)
+    began = time.monotonic()
+    for second in range(3600):
+        monkeypatch.setattr(progress.time, "monotonic", lambda at=second: began + at)
+        few.finished("m/v 1 s", Counts("cells", second, 3600, 1), failed=True)
+        few.say("m/v: other processes disturbed it")
+        few.show(Counts("cells", second, 3600, 1))
+        if second == 60:
+            assert len([line for line in said if line.startswith("cells: ")]) == 3
+    assert len(said) <= 20
+    assert said[1] == "cells: 0 of 3600 done, 1 running"

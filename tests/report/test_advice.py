@@ -96,7 +96,6 @@ def test_the_last_line_says_what_to_ship_why_how_sure_and_on_which_machine() -> 
         "(95 %: -0.25 to 0.15) where 0.50 pp is allowed; the only one within."
     )
     assert lines[0] == "accuracy: float32 84.65 % on 2,000 examples; may drop by 0.50 pp (default)"
-    assert lines[1] == "found by: integer labels, 10 classes"
     assert "file: reports/r/artifacts/ptq_good.tflite; page: reports/r/index.html" in lines
     assert "Next best: float32 (no other variant within the limit is better than it)." in lines
     assert any(line.startswith("ptq_open would be the better choice (7.7 times smaller, 2.00 times") for line in lines)
@@ -267,6 +266,20 @@ def test_forty_variants_fit_on_one_screen() -> None:
     assert any(line.startswith("… and 9 more outputs") for line in lines)
 
 
+@pytest.mark.parametrize("most", [26, 22, 18, 14])
+def test_what_was_printed_before_the_answer_takes_from_its_lines(most: int) -> None:
+    lines = words.screen(crowded(), most).splitlines()
+    assert len(lines) <= most
+    assert lines[-1].startswith("Ship aeq_static_wi8_ai8_of_a_long_name_0: ")
+    assert any("→ aeq_static_wi8_ai8_of_a_long_name_0" in line for line in lines)
+    left_out = sum(
+        int(found[1]) if (found := re.match(r"… and (\d+) more variants left out", line)) else 1
+        for line in lines
+        if "left out" in line
+    )
+    assert left_out == 40
+
+
 # ------------------------------------------------------------ the same everywhere
 
 names = st.sampled_from(["ptq_a", "aeq_b", "ptq_c", "aeq_d", "ptq_e"])
@@ -315,7 +328,7 @@ def test_the_record_survives_a_file_and_json_is_the_advice_alone(tmp_path: Path)
     said: list[str] = []
     shown = Shown.on(said.append, lambda _: None, as_json=True)
     shown.say("a note")
-    shown.answer(shown.render(made))
+    shown.answer(shown.render(made, 30))
     parsed = json.loads(said[0])
     assert (len(said), parsed["choice"], parsed["judged"][0]["limit"]) == (1, "ptq_good", 0.5)
     assert {one["variant"]: one["verdict"] for one in parsed["variants"]} == {

@@ -27,7 +27,8 @@ class Row:
         drop: of the new from the previous score on the same examples, in the metric's unit; low, high: its interval,
             which holds for all rows together. None where the two cannot be paired.
         size_old, size_new: bytes.
-        worse: whether the drop is surely larger than the smallest that matters.
+        matters: smallest drop that matters, in the metric's unit.
+        worse: whether the drop is surely larger than that.
         why: why it cannot be compared; empty where it can.
         output: the further output that it is of; empty for the main one.
     """
@@ -41,6 +42,7 @@ class Row:
     high: float = math.nan
     size_old: float | None = None
     size_new: float | None = None
+    matters: float = 0.0
     worse: bool = False
     why: str = ""
     output: str = ""
@@ -122,7 +124,8 @@ def _of_output(
         drop = ranking.drop_between(model.metric, after[name], before[name], labels)
         matters = model.metric.matters(row.old or 0.0, model.smallest_drop)
         worse = drop.p_above(matters) <= alpha and drop.estimate > matters
-        rows.append(replace(row, drop=drop.estimate, low=drop.lower(alpha), high=drop.upper(alpha), worse=worse))
+        low, high = drop.lower(alpha), drop.upper(alpha)
+        rows.append(replace(row, drop=drop.estimate, low=low, high=high, matters=matters, worse=worse))
     return rows
 
 
@@ -224,4 +227,6 @@ def _verdict(row: Row) -> str:
         return "worse"
     if row.drop is None:
         return "not compared"
+    if row.low > 0:
+        return f"worse, but not surely by {row.matters:.2g} {row.metric.unit} or more"
     return "better" if row.high < 0 else "no worse, as far as the examples show"

@@ -1,7 +1,7 @@
 """Try a user's own model once; :mod:`quantbench.adopt.gating` adopts it permanently."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +13,11 @@ from quantbench.core.options import RunOptions
 from quantbench.core.output import output_to
 from quantbench.core.signals import undisturbed
 from quantbench.engine import artifacts, finish
-from quantbench.engine.progress import Progress, on_terminal
+from quantbench.engine.progress import Progress, before_an_answer
 from quantbench.engine.session import Session
 from quantbench.errors import BadInput, Exit, full_disk_named
 from quantbench.records import Advice, Kind, Preference, Report, json_text, rounded
-from quantbench.report.advice import screen
+from quantbench.report.advice import MOST_LINES, screen
 
 Say = Callable[[str], None]
 # Field of what was given -> the option that repeats it.
@@ -37,12 +37,12 @@ class Shown:
 
     Attributes:
         say: progress and notes.
-        answer: the advice, put into text by ``render``.
+        answer: the advice, put into text by ``render``, which is told how many lines are left.
     """
 
     say: Say
     answer: Say
-    render: Callable[[Advice], str] = screen
+    render: Callable[[Advice, int], str] = screen
 
     @staticmethod
     def on(out: Say, err: Say, as_json: bool) -> "Shown":
@@ -50,7 +50,8 @@ class Shown:
         return Shown(err, out, _as_json) if as_json else Shown(out, out)
 
 
-def _as_json(advice: Advice) -> str:
+def _as_json(advice: Advice, most: int) -> str:
+    del most
     return json_text(rounded(advice.model_dump(mode="json", exclude_none=True)))
 
 
@@ -86,9 +87,16 @@ def try_once(
     target: str = "",
 ) -> Exit:
     """Quantize, measure and recommend, and show the advice; see :func:`tried`."""
-    done = tried(given, folder, variants, report_dir, latency_budget, shown.say, prefer, everything, target=target)
+    said = 0
+
+    def say(line: str) -> None:
+        nonlocal said
+        said += 1
+        shown.say(line)
+
+    done = tried(given, folder, variants, report_dir, latency_budget, say, prefer, everything, target=target)
     if done.advice is not None:
-        shown.answer(shown.render(done.advice))
+        shown.answer(shown.render(done.advice, MOST_LINES - said))
     return done.status
 
 
@@ -101,7 +109,7 @@ def tried(
     say: Say,
     prefer: str = "balanced",
     everything: bool = False,
-    progress: Callable[[Say], Progress] = on_terminal,
+    progress: Callable[[Say], Progress] = before_an_answer,
     target: str = "",
 ) -> Tried:
     """Quantize, measure and recommend; the run's folder gets the advice and every artifact.
@@ -125,7 +133,7 @@ def tried(
     ranking.unscored(
         ranking.judged_of(understood), given.max_drop
     )  # so that a limit that does not fit is refused before anything is made
-    for note in understood.notes:
+    for note in few(understood.notes):
         say(note)
     kinds = {Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE, Kind.MEMORY} | ({Kind.LATENCY} if timed else set())
     kinds |= {Kind.MICRO} if to_micro else set()
@@ -141,6 +149,19 @@ def tried(
     return Tried(status, folder, report, advice, notes)
 
 
+MOST_NOTES = 7
+WARNING = "warning: "
+
+
+def few(notes: Sequence[str]) -> list[str]:
+    """Return the first notes, warnings before others, and how many more there are in the report."""
+    if len(notes) <= MOST_NOTES:
+        return list(notes)
+    by_weight = sorted(range(len(notes)), key=lambda place: not notes[place].startswith(WARNING))
+    kept = sorted(by_weight[: MOST_NOTES - 1])
+    return [*(notes[place] for place in kept), f"… and {len(notes) - len(kept)} more notes in report.md"]
+
+
 def advised(
     session: Session, understood: understand.Understood, limit: Limit, prefer: Preference = "balanced"
 ) -> Advice:
@@ -150,7 +171,13 @@ def advised(
         BadInput: the limit does not fit the metric.
     """
     predictions = run_predictions(session, understood.model.name)
-    return ranking.advise(session.report, ranking.judged_of(understood), predictions, limit, prefer)
+    advice = ranking.advise(session.report, ranking.judged_of(understood), predictions, limit, prefer)
+    return advice.model_copy(update={"warnings": [*of_data(understood.notes), *advice.warnings]})
+
+
+def of_data(notes: Sequence[str]) -> list[str]:
+    """Return what is wrong with the data, which weakens any advice."""
+    return [note.removeprefix(WARNING) for note in notes if note.startswith(WARNING)]
 
 
 def _recorded(session: Session, advice: Advice, given: understand.Given) -> tuple[Advice, Exit]:

@@ -25,8 +25,6 @@ from quantbench.reference import overlap
 from quantbench.reference.npy_folder import Stored
 
 OPTIONS = {"test": "--data", "calibration": "--calibration", "train": "--train-data"}
-NO_CALIBRATION = "no calibration data: variants with static ranges are skipped (--calibration c.npz)"
-NO_TRAINING = "no training data: QAT is skipped (--train-data t.npz)"
 SplitData = dict[str, tuple[Inputs, Array | None]]
 # A larger .npz is unpacked onto the disk. Also the largest data pack that is one file.
 SMALL_BYTES = 200 * 2**20
@@ -139,10 +137,6 @@ def _notes(inputs: Mapping[str, Inputs]) -> list[str]:
                 f"warning: {shared} evaluation examples are {split} examples too, so the score of what uses them is "
                 "better than it will be in the field"
             )
-    if "calibration" not in inputs and "train" not in inputs:
-        notes.append(NO_CALIBRATION)
-    if "train" not in inputs:
-        notes.append(NO_TRAINING)
     return notes
 
 
@@ -293,12 +287,27 @@ def _fitted(source: str, key: str, shape: tuple[int, ...], dtype: Any, values: A
         raise BadInput(f"{source}: array {key} is empty")
     example = tuple(shape[1:])
     if values.shape[1:] != example and (*values.shape[1:], 1) != example:
-        raise BadInput(f"{source}: array {key} has examples of shape {values.shape[1:]}, the model takes {example}")
+        hint = _how_to_shape(key, values.shape[1:], example)
+        raise BadInput(
+            f"{source}: array {key} has examples of shape {values.shape[1:]}, the model takes {example}{hint}"
+        )
     if values.dtype.kind == "f" and np.dtype(dtype).kind != "f":
         raise BadInput(f"{source}: array {key} has dtype {values.dtype}, the model takes {np.dtype(dtype)}")
     if values.dtype.kind == "f" and (bad := _nonfinite(values)):
         raise BadInput(f"{source}: array {key} holds NaN or infinite values in {bad} of {len(values)} examples")
     return example
+
+
+def _how_to_shape(key: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    """Return the line of Python where the same numbers only lie otherwise; empty where they are others."""
+    if len(found) == len(wanted) > 1 and (*found[1:], found[0]) == wanted:
+        axes = ", ".join(map(str, [0, *range(2, len(found) + 1), 1]))
+        return f"; where its channels come first, give {key}.transpose({axes})"
+    if len(found) == 1 and math.prod(found) == math.prod(wanted) and len(wanted) > 1:
+        return f"; where it is flattened, give {key}.reshape(-1, {', '.join(map(str, wanted))})"
+    if len(wanted) == 1 and math.prod(found) == math.prod(wanted):
+        return f"; give {key}.reshape(len({key}), -1), if the model was trained on flattened examples"
+    return ""
 
 
 def _nonfinite(values: Array) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from quantbench.adopt import data, formats, inspecting, ranking, understand, verdicts
+from quantbench.adopt import formats, inspecting, ranking, understand, verdicts
 from quantbench.adopt.commands import arguments
 from quantbench.adopt.held import Limits
 from quantbench.adopt.inspecting import Inspected
@@ -100,9 +100,7 @@ def judge(
         inspecting.check_fits(one, understood.inputs, understood.outputs, Path(reference.model).name)
     outputs = ranking.judged_of(understood)
     ranking.unscored(outputs, given.max_drop)
-    notes = [note for note in understood.notes if note not in (data.NO_CALIBRATION, data.NO_TRAINING)]
-    understood = replace(understood, notes=notes)
-    for note in notes:
+    for note in understood.notes:
         say(note)
     model = understood.model
     listed = {

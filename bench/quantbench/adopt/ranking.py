@@ -7,6 +7,7 @@ Pure functions of a run's record and its predictions; what they find goes out as
 import hashlib
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -493,7 +494,7 @@ def cost(one: AdvisedVariant, prefer: Preference) -> float:
 
 def refused(report: Report) -> list[Refusal]:
     """Group the variants that could not be made, or violate their quantization spec, by reason, the most first."""
-    groups: dict[str, tuple[str, list[str]]] = {}
+    groups: dict[str, dict[str, str]] = {}
     for cell in report.cells:
         if cell.failure is not None:
             what = "" if cell.failure.what == "unsupported" else f"{cell.failure.what}: "
@@ -503,14 +504,23 @@ def refused(report: Report) -> list[Refusal]:
         else:
             continue
         # Counts and names of tensors differ between variants that fail alike.
-        groups.setdefault(_alike(reason), (reason, []))[1].append(cell.variant)
+        groups.setdefault(_alike(reason), {})[cell.variant] = reason
     found = [
         Refusal(
-            reason=reason, variants=names, trained=all(name in VARIANTS and VARIANTS[name].trained for name in names)
+            reason=_in_one(list(reasons.values())),
+            variants=list(reasons),
+            trained=all(name in VARIANTS and VARIANTS[name].trained for name in reasons),
         )
-        for reason, names in groups.values()
+        for reasons in groups.values()
     ]
     return sorted(found, key=lambda one: -len(one.variants))
+
+
+def _in_one(reasons: Sequence[str]) -> str:
+    """Return the commonest of reasons that differ in their numbers alone, and how many of them have others."""
+    (commonest, count), *_ = Counter(reasons).most_common(1)
+    others = len(reasons) - count
+    return f"{commonest} (other numbers in {others} of them)" if others else commonest
 
 
 def _alike(reason: str) -> str:

@@ -47,6 +47,8 @@ CLEARLY_BETTER = 0.2
 REBUILT = 0.5
 # A logit leaves 0..1 by far; a model trained to come close to 0 and 1 by squared error leaves it by little.
 NEAR_UNIT = 0.5
+IGNORED = 255  # by which data sets of segmentation mark pixels without a class
+RARE = 0.1  # of two classes, one with a smaller share hardly counts in the accuracy
 MOST_NAMES = 3  # of outputs in a sentence
 _BOUNDED = ("sigmoid", "hard_sigmoid", "softmax")
 
@@ -214,6 +216,8 @@ class Seen:
         form, _, normal = wanted.partition(":")
         if form == "normal":
             return self._normal(self._normal_label(normal))
+        if not form and (why := self._why_asked()):
+            raise self.bad(why)
         found = self._readings()
         if form:
             chosen = [one for one in found if one.form == form or one.form.startswith(f"{form} ")]
@@ -236,6 +240,34 @@ class Seen:
             raise self.bad(f"can be read in {len(found)} ways: {words}; give the option of the one that is meant")
         return found[0]
 
+    def _why_asked(self) -> str:
+        """Say why labels need a word of the user that no reading stands for; empty where they do not."""
+        two = np.unique(self.y)[:3].tolist() if self.whole and not self.zero_one else []
+        if len(two) == 2 and two != [-1, 1] and self.numbers == self.width and not self.joined and self.scale == "half":
+            low, high = two
+            return (
+                f"holds only {low:g} and {high:g}, and {self.name!r} gives values from 0 to 1: give "
+                f"({self.array} == {high:g}).astype(int) if these are two classes, or --labels values if they are "
+                "numbers to come close to"
+            )
+        one_each = self.whole and self.y.size == len(self.y)
+        if one_each and self.like_input and not self.probabilities and self.rebuilt:
+            known = np.unique(self.y)
+            if len(known) == 1:
+                return (
+                    f"is {known[0]:g} throughout, and the model rebuilds its input: how well it tells normal from "
+                    f"unusual examples needs both; leave {self.array} out, so that variants are judged by how close "
+                    "they stay to float32"
+                )
+            if len(known) > 2 or (len(known) == 2 and 0 not in known):
+                shown = ", ".join(f"{value:g}" for value in known[:5]) + ("..." if len(known) > 5 else "")
+                return (
+                    f"has the values {shown}, and the model rebuilds its input: say which of them is normal, such as "
+                    f"--labels normal:{known[-1]:g}, or leave {self.array} out, so that variants are judged by how "
+                    "close they stay to float32"
+                )
+        return ""
+
     def _readings(self) -> list[Reading]:
         """List the readings that fit, after what the data decides between them."""
         if self.joined:
@@ -253,7 +285,23 @@ class Seen:
             return [self._positions("positions")]
         if self.numbers != self.width:
             return []
+        if self.out.ndim == 2 and self._are_shares():
+            return self._shares()
         return [self._of_all_values()]
+
+    def _are_shares(self) -> bool:
+        """Check whether rows of labels and of outputs are both distributions, and labels mark no class alone."""
+        flat = self.y.reshape(len(self.y), -1)
+        return self.probabilities and are_probabilities(flat) and not one_hot(flat)
+
+    def _shares(self) -> list[Reading]:
+        largest = replace(
+            self._classes(),
+            form="one-hot",
+            why=f"rows of {self.array} are shares of {self.width} classes, of which the largest is the class",
+            option="--labels one-hot",
+        )
+        return [largest, replace(self._values(), why=f"or numbers to come close to, {self.numbers} each")]
 
     def _of_numbers(self) -> list[Reading]:
         """Read one number per example for several output values: a class, or what the autoencoder is to detect."""
@@ -278,19 +326,28 @@ class Seen:
             return [Reading("signs", BINARY_ACCURACY_LOGITS, loss, why, "--labels signs")]
         return [self._values()]
 
+    @property
+    def _rare(self) -> str:
+        """Say that one of two classes is rare, and what would show what becomes of it; empty where it is not."""
+        ones = float(np.mean(self.y))
+        share, value = (ones, 1) if ones <= 0.5 else (1 - ones, 0)
+        if not 0 < share < RARE:
+            return ""
+        return f"; {100 * share:.2g} % are {value}, which accuracy hardly shows (--metric f1 or auc)"
+
     def _binary(self, form: Form) -> list[Reading]:
         half = Reading(
             form,
             BINARY_ACCURACY,
             "binary_crossentropy",
-            f"{self.array} is 0 or 1 and {self.name!r} is cut at 0.5, as a probability: {self.range}",
+            f"{self.array} is 0 or 1 and {self.name!r} is cut at 0.5, as a probability: {self.range}{self._rare}",
             f"--metric {BINARY_ACCURACY.name}",
         )
         zero = Reading(
             form,
             BINARY_ACCURACY_LOGITS,
             "binary_logits_loss",
-            f"{self.array} is 0 or 1 and {self.name!r} is cut at 0, as a logit: {self.range}",
+            f"{self.array} is 0 or 1 and {self.name!r} is cut at 0, as a logit: {self.range}{self._rare}",
             f"--metric {BINARY_ACCURACY_LOGITS.name}",
         )
         return {"half": [half], "zero": [zero], "either": [half, zero]}[self.scale]
@@ -397,7 +454,11 @@ class Seen:
     def _check_within(self, classes: int) -> None:
         least, most = int(self.y.min()), int(self.y.max())
         if least < 0 or most >= classes:
-            hint = "; subtract 1, if they count from 1" if (least, most) == (1, classes) else ""
+            hint = "; subtract 1, if they count from 1" if least >= 1 and most == classes else ""
+            if most == IGNORED and self.y.size > len(self.y):
+                hint = "; pixels that do not count (255) are left out by a metric of your own, --metric file.py:NAME"
+            elif not hint and self.y.size == len(self.y) and not self.probabilities and self.activation != "softmax":
+                hint = "; identities that an embedding tells apart are scored by --metric recall_at:1"
             raise self.bad(f"ranges from {least} to {most}; the model has classes 0 to {classes - 1}{hint}")
 
     # ---------- asked for

@@ -112,19 +112,23 @@ def understand(given: Given, name: str, folder: Path) -> Understood:
 
 # Half precision rounds to three digits, which flips near ties; fewer equal answers than this are no rounding.
 _LEAST_AGREEMENT = 0.95
+# What numbers may differ by, as a share of the largest: several roundings to 11 or 8 bits.
+_ROUNDED = {"float16": 0.01, "bfloat16": 0.05}
 
 
 def _precision_note(policy: str, scored: "_Scored", x: Inputs, loaded: Loading, given: Given) -> str:
     """Name the policy of a half-precision model, and say how its float32 clone answers beside it."""
     few, metric = scored.prepare(x), scored.judged[0].metric
     clone, saved = (_float_outputs(loaded, few, given, as_saved) for as_saved in (False, True))
-    share = metric.agreement(metric.predict(clone, few), metric.predict(saved, few))
+    within = _ROUNDED["bfloat16" if "bfloat16" in policy else "float16"]
+    share = metric.agreement(metric.predict(clone, few), metric.predict(saved, few), within)
     count = length(few)
+    about = f", within {100 * within:g} %" if metric.kind == "continuous" and not metric.by_value else ""
     warning = "" if share >= _LEAST_AGREEMENT else "warning: "
     return (
         f"{warning}{Path(given.model).name} computes in half precision (dtype policy {policy}), which TFLite does not: "
         "a float32 clone with the same weights is quantized, which answers as the saved model on "
-        f"{round(share * count)} of {count} examples"
+        f"{round(share * count)} of {count} examples{about}"
     )
 
 
@@ -132,7 +136,7 @@ def _input_specs(loaded: Loading, path: Path) -> formats.Specs:
     try:
         return loaded.input_specs()
     except CannotRun as error:
-        raise BadInput(f"{path}: cannot be loaded ({error})") from None
+        raise BadInput(f"{path}: cannot be loaded ({refusals.explained(str(error)) or error})") from None
 
 
 def is_code(model: str) -> bool:

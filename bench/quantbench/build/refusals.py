@@ -153,7 +153,12 @@ RULES = [
         "the model, or a layer of it, gives a list of several outputs, which this training does not take: choose a "
         "variant that quantizes after training",
     ),
-    # --- TensorFlow, running the float model
+    # --- TensorFlow, loading and running the float model
+    _rule(
+        r"Got a non-Tensor value .*? for key '(?P<output>[^']+)' in the output",
+        "its output {output} is a dict or list of outputs itself, which TFLite does not have: save it with one flat "
+        "dict, keras.Model(model.inputs, {{NAME: output, ...}})",
+    ),
     _rule(
         r"indices\[[\d,]*\] = (?P<value>-?\d+) is not in \[0, (?P<rows>\d+)\)(?:.*?node (?P<layer>[^\s}]+)/Gather)?",
         _beyond_rows,

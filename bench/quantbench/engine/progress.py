@@ -16,6 +16,8 @@ from quantbench.core.streams import lenient
 
 QUIET_SECONDS = 60.0
 WITHIN_SECONDS = 15.0  # between lines on how far a cell is
+LONGEST_SILENCE = 300.0  # between lines of which there are to be few; some CI ends what prints nothing for 10 minutes
+MOST_REMARKS = 3
 
 
 @dataclass(frozen=True)
@@ -117,11 +119,15 @@ class Lines:
         first = not self._began and counts.running > 0
         if first or silent > (min(self._quiet, WITHIN_SECONDS) if counts.within else self._quiet):
             self._began = True
-            words = counts.words()
-            self.say(f"{counts.doing}: {counts.done} of {counts.total} done{', ' if words else ''}{words}")
+            self.say(_progress_line(counts))
 
     def close(self) -> None:
         """See :class:`Progress`."""
+
+
+def _progress_line(counts: Counts) -> str:
+    words = counts.words()
+    return f"{counts.doing}: {counts.done} of {counts.total} done{', ' if words else ''}{words}"
 
 
 class JudgedLines(Lines):
@@ -158,6 +164,36 @@ class JudgedLines(Lines):
             super().show(counts)
 
 
+class Few(Lines):
+    """Print few lines: at the start, after 15 s, after 30 s more, and so on, each time after twice as long.
+
+    What failed is not named, for the answer that follows does so.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__(say, WITHIN_SECONDS)
+        self._remarks = 0
+
+    def say(self, line: str) -> None:
+        """See :class:`Progress`; the first remarks alone."""
+        self._remarks += 1
+        if self._remarks <= MOST_REMARKS:
+            super().say(line)
+
+    def finished(self, line: str, counts: Counts, failed: bool) -> None:
+        """See :class:`Progress`."""
+
+    def show(self, counts: Counts) -> None:
+        """See :class:`Progress`."""
+        silent = time.monotonic() - self._last
+        begins = not self._began and counts.running > 0
+        if begins or silent > self._quiet:
+            if self._began:
+                self._quiet = min(2 * self._quiet, LONGEST_SILENCE)
+            self._began = True
+            super().say(_progress_line(counts))
+
+
 class Silent:
     """Show nothing."""
 
@@ -181,13 +217,17 @@ class Silent:
 
 
 class Bar:
-    """Draw a bar at the bottom of the screen, removed when the run is over; only failed cells leave a line.
+    """Draw a bar at the bottom of the screen, removed when the run is over; at most failed cells leave a line.
 
     It draws only when called and starts no thread, which would disturb timing. It keeps its own file descriptor,
     because the usual one is redirected while output is captured or native code is silenced.
+
+    Args:
+        failures: whether failed cells leave a line.
     """
 
-    def __init__(self, terminal: TextIO) -> None:
+    def __init__(self, terminal: TextIO, failures: bool = True) -> None:
+        self._failures = failures
         self._file = lenient(os.dup(terminal.fileno()), stands_for=1)
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"))
         self._bar = RichProgress(
@@ -216,7 +256,7 @@ class Bar:
 
     def finished(self, line: str, counts: Counts, failed: bool) -> None:
         """See :class:`Progress`."""
-        if failed:
+        if failed and self._failures:
             self.say(line)
         self.show(counts)
 
@@ -263,3 +303,8 @@ def on_terminal(say: Callable[[str], None]) -> Progress:
         say: prints a line.
     """
     return Bar(sys.stdout) if is_terminal(sys.stdout) else Lines(say)
+
+
+def before_an_answer(say: Callable[[str], None]) -> Progress:
+    """Return a bar where standard output is a terminal, else few lines; the answer that follows names what failed."""
+    return Bar(sys.stdout, failures=False) if is_terminal(sys.stdout) else Few(say)

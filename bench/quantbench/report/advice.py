@@ -10,6 +10,7 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from tabulate import tabulate
 
@@ -25,9 +26,30 @@ from quantbench.records import (
 )
 from quantbench.report import formatting
 
-# Together at most 30 lines: 4 outputs, 1 of evidence, 2 blank, 11 of the table, 5 refusals, 2 warnings, 5 of advice.
-MOST_LINES = 30
-MOST_OUTPUTS, MOST_ROWS, MOST_REFUSALS, MOST_WARNINGS = 3, 8, 4, 2
+MOST_LINES = 30  # of all that a command prints, before the answer too
+MOST_OUTPUTS = 3
+
+
+class _Shown(NamedTuple):
+    """Hold how much of the advice is shown at most."""
+
+    outputs: int
+    rows: int
+    refusals: int
+    warnings: int
+    second: bool
+
+
+# The first that fits into the lines that are left is taken.
+_MOST = (
+    _Shown(MOST_OUTPUTS, 8, 4, 2, True),
+    _Shown(MOST_OUTPUTS, 8, 2, 2, True),
+    _Shown(2, 7, 2, 2, True),
+    _Shown(2, 6, 1, 1, True),
+    _Shown(1, 5, 1, 1, True),
+    _Shown(1, 4, 0, 1, False),
+    _Shown(1, 3, 0, 1, False),
+)
 LONGEST = 160  # characters of a reason or of evidence on the terminal; report.md has all of it
 LONGEST_SENTENCE = 600
 PREFERENCES = {"size": "size", "latency": "time a call", "balanced": "size × time"}
@@ -279,11 +301,11 @@ def too_few(advice: Advice) -> str:
         verdicts = {one.outputs[place].verdict for one in others}
         if judged.too_few and "undecided" in verdicts and "within" not in verdicts:
             least = judged.least_examples
-            many = "no number of examples would" if least is None else f"about {least:,} would at the least"
+            many = "would not do with any number" if least is None else f"would need about {least:,}"
             allowed = f"{number(judged.limit, judged.limit, judged.unit)} {judged.unit}"
             return (
                 f"{judged.examples:,} examples are too few to show that any variant stays within a drop of {allowed} "
-                f"in {name_of(judged)}, even one that answers all of them as float32 does: {many}."
+                f"in {name_of(judged)}: even one that answers all of them as float32 does {many}."
             )
     return ""
 
@@ -328,26 +350,38 @@ def scored(judged: JudgedOutput) -> str:
 # ------------------------------------------------------------ the terminal
 
 
-def screen(advice: Advice) -> str:
-    """Return what a terminal shows at the end, at most ``MOST_LINES`` lines; the recommendation is the last one."""
-    head = [scored(judged) for judged in advice.judged[:MOST_OUTPUTS]]
-    head += _more(len(advice.judged) - MOST_OUTPUTS, "outputs, each with its own limit")
-    evidence = "; ".join(advice.judged[0].evidence) if advice.judged else ""
-    head += [f"found by: {evidence}"] if evidence else []
-    refusals = [f"left out: {refusal(one)}" for one in advice.refused[:MOST_REFUSALS]]
-    left = advice.refused[MOST_REFUSALS:]
-    refusals += _more(sum(len(one.variants) for one in left), f"variants left out, for {len(left)} other reasons")
-    warnings = [f"warning: {each}" for each in advice.warnings[:MOST_WARNINGS]]
-    table = ["", *_table(advice), ""] if advice.variants else []
-    last = [too_few(advice), undecided(advice), next_best(advice), _where(advice), recommendation(advice)]
-    return "\n".join(
-        [
-            *(_one_line(each, LONGEST) for each in head),
-            *table,
-            *(_one_line(each, LONGEST) for each in refusals),
-            *(_one_line(each, LONGEST_SENTENCE) for each in [*warnings, *last] if each),
-        ]
+def screen(advice: Advice, most: int = MOST_LINES) -> str:
+    """Return what a terminal shows at the end; the recommendation is the last line.
+
+    Args:
+        most: lines, where fewer than all of the table and of the reasons bring them down to it.
+    """
+    for shown in _MOST:
+        lines = _screen(advice, shown)
+        if len(lines) <= most:
+            break
+    return "\n".join(lines)
+
+
+def _screen(advice: Advice, shown: _Shown) -> list[str]:
+    head = [scored(judged) for judged in advice.judged[: shown.outputs]]
+    head += _more(len(advice.judged) - shown.outputs, "outputs, each with its own limit")
+    refusals = [f"left out: {refusal(one)}" for one in advice.refused[: shown.refusals]]
+    left = advice.refused[shown.refusals :]
+    others = "other " if refusals else ""
+    refusals += _more(
+        sum(len(one.variants) for one in left),
+        f"variants left out, for {len(left)} {others}reason{'s' * (len(left) > 1)} (report.md)",
     )
+    warnings = [f"warning: {each}" for each in advice.warnings[: shown.warnings]]
+    table = ["", *_table(advice, shown.rows), ""] if advice.variants else []
+    last = [too_few(advice), undecided(advice), next_best(advice) if shown.second else "", _where(advice)]
+    return [
+        *(_one_line(each, LONGEST) for each in head),
+        *table,
+        *(_one_line(each, LONGEST) for each in refusals),
+        *(_one_line(each, LONGEST_SENTENCE) for each in [*warnings, *last, recommendation(advice)] if each),
+    ]
 
 
 def _where(advice: Advice) -> str:
@@ -365,8 +399,8 @@ def _more(count: int, what: str) -> list[str]:
     return [f"… and {count} more {what}"] if count > 0 else []
 
 
-def _table(advice: Advice) -> list[str]:
-    shown = shortlist(advice)
+def _table(advice: Advice, most: int) -> list[str]:
+    shown = shortlist(advice, most)
     rows = [_row(one, advice) for one in shown]
     lines = tabulate(rows, headers=headers(advice), tablefmt="simple", disable_numparse=True).splitlines()
     left = [one for one in advice.variants if one not in shown]
@@ -375,12 +409,12 @@ def _table(advice: Advice) -> list[str]:
     return [*(each[:LONGEST] for each in lines), *_more(len(left), f"in report.md: {split}")]
 
 
-def shortlist(advice: Advice) -> list[AdvisedVariant]:
+def shortlist(advice: Advice, most: int = _MOST[0].rows) -> list[AdvisedVariant]:
     """Return the best variants, float32 among them, in their order."""
     wanted = {FLOAT_CONTROL, advice.choice, advice.next_best, advice.better_if_decided}
     named = [one for one in advice.variants if one.variant in wanted]
     others = [one for one in advice.variants if one.variant not in wanted]
-    kept = [*named, *others[: MOST_ROWS - len(named)]]
+    kept = [*named, *others[: max(0, most - len(named))]]
     return [one for one in advice.variants if one in kept]
 
 

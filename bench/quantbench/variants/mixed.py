@@ -77,6 +77,8 @@ def _without(choose: Callable[[Sequence[Layer]], list[Layer]], bench: Workbench)
     debugger = _debugger(bench)
     layers = _layers(debugger)
     chosen = choose(layers)
+    if len(layers) == 1:
+        raise Unsupported("the converter quantizes one compute layer of the model, which would be left in float")
     if len(chosen) == len(layers):
         raise Unsupported(f"the model has {len(layers)} compute layers, and all of them would be left in float")
     for layer in chosen:
