@@ -107,13 +107,16 @@ def test_a_mean_of_more_seeds_is_not_replaced_by_one_of_fewer(tmp_path: Path) ->
     assert np.array_equal(again.predictions[KEY], CODES)
 
 
-def test_five_seeds_replace_one_however_near_they_are(tmp_path: Path) -> None:
-    before, other = after(trained(tmp_path, "r1", 5).accept(Baseline())), trained(tmp_path, "r2", 5, CODES + 5)
+@pytest.mark.parametrize("name", ["score", "output_distance"])
+def test_five_seeds_replace_one_however_near_they_are(tmp_path: Path, name: str) -> None:
+    before, other = after(trained(tmp_path, "r1", 5).accept(Baseline())), trained(tmp_path, "r2", 5, CODES[::-1].copy())
     assert before.file is not None
-    held = before.file.cells["v"].measurements["score"]
+    held = before.file.cells["v"].measurements[name]
     held.values = held.values[:1] if held.values else None
     near = after(other.accept(before))
-    assert len(cell_of(near).measurements["score"].values or []) == 5
+    measurements = cell_of(near).measurements
+    assert [len(measurements[of].values or []) for of in ("score", "output_distance")] == [5, 5]
+    assert np.array_equal(near.predictions[KEY], CODES[::-1]), "the distances are of the training that was accepted"
 
 
 @pytest.fixture

@@ -314,7 +314,7 @@ def _swiftshader() -> str:
     """Why the real path cannot be tested here; empty where it can."""
     environment = os.environ | {gpu_devices.CHOICE: os.environ.get(gpu_devices.CHOICE) or "swiftshader"}
     try:
-        gpu_devices.chosen_driver(environment)
+        gpu_devices.chosen_drivers(environment)
     except BadInput as error:
         return str(error)
     return "" if gpu_devices.util.find_spec("wgpu") else "the package wgpu is not installed"

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, THREE_VARIANTS, Done, Quantbench, ThreeCells, command, edit, surroundings, update_of
 from quantbench.records import Report, read_record
+from quantbench.reference.datasets import read_predictions
 from quantbench.report.markdown import render
 
 pytestmark = pytest.mark.usefixtures("three_cells")
@@ -225,7 +226,7 @@ def test_an_update_in_the_run_that_measured_still_ends_red(quantbench: Quantbenc
 
 def test_changed_predictions_of_an_equal_score_are_accepted_too(quantbench: Quantbench, baselines: Path) -> None:
     path, variant = baselines / "seed_cnn.npz", CELL.split("/")[1]
-    arrays = dict(np.load(path))
+    arrays = read_predictions(path, "predictions")
     labels = np.load(ROOT / "models" / "data" / "fashion_mnist.npz")["y_test"]
     right = arrays[variant] == labels
     one, other = int(np.flatnonzero(right)[0]), int(np.flatnonzero(~right)[0])
@@ -239,7 +240,7 @@ def test_changed_predictions_of_an_equal_score_are_accepted_too(quantbench: Quan
     assert "all 10,000 predictions" not in json.dumps(done.cell(CELL))
     folders = ["--baseline-dir", str(baselines), "--reason", "test"]
     assert quantbench("baseline", "update", str(done.reports / "latest"), *folders, "--allow-dirty").status == 0
-    assert (np.load(path)[variant] == before).all()
+    assert (read_predictions(path, "predictions")[variant] == before).all()
 
 
 def test_the_first_trained_cell_of_a_model_needs_five_seeds_to_become_a_baseline(

@@ -177,7 +177,7 @@ def test_evaluation_beside_a_bare_loop_and_in_two_threads(store: Path) -> None:
     cost = evaluation_cost.measure(model, "float32", _common.artifact(model, "float32", Store(store)), 1, 300)
     assert cost.equal
     assert cost.examples == 300
-    assert set(cost.seconds) == {"invoke", "bare", "run", "two threads"}
+    assert set(cost.seconds) == {"invoke", "bare", "script", "run", "two threads"}
 
 
 def test_the_table_of_what_evaluation_costs() -> None:

@@ -226,11 +226,15 @@ def save(folder: Path, file: BaselineFile, predictions: dict[str, Array] | None)
 
 
 def packed(predictions: dict[str, Array]) -> bytes:
-    """Pack predictions as npz bytes that depend on the content alone."""
+    """Pack predictions as npz bytes that depend on the content alone, and on the version of zlib."""
     buffer = BytesIO()
-    small = as_differences({name: _narrow(predictions[name]) for name in sorted(predictions)})
-    np.savez_compressed(buffer, **small)  # type: ignore[arg-type]
+    np.savez_compressed(buffer, **as_stored(predictions))  # type: ignore[arg-type]
     return buffer.getvalue()
+
+
+def as_stored(predictions: dict[str, Array]) -> dict[str, Array]:
+    """Return the arrays of a file of predictions, by their names in it."""
+    return as_differences({name: _narrow(predictions[name]) for name in sorted(predictions)})
 
 
 def _narrow(array: Array) -> Array:

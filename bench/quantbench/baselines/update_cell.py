@@ -113,6 +113,12 @@ def _unknown_weights(cell: Cell, old: BaselineCell, repeated: bool) -> bool:
     return cell.trained_sha256 is not None and old.trained_sha256 is None and not repeated
 
 
+def _tells_spread(new: BaselineValue | None, old: BaselineValue | None) -> bool:
+    """Whether a value over five seeds stands where one over fewer was accepted, so that its spread is news."""
+    seeds = [0 if value is None else len(value.values or []) for value in (old, new)]
+    return seeds[0] < MINIMUM_SEEDS <= seeds[1]
+
+
 def _score_and_size_moves(
     cell: Cell, measurements: dict[str, BaselineValue], accepted: Accepted, other_degrees: int, anew: bool
 ) -> list[Move]:
@@ -137,10 +143,10 @@ def _score_and_size_moves(
     ]
     values = {name: value_of(name, cell, accepted) for name in names}
     found = {name: move_of(cell, name, measurements.get(name), value) for name, value in values.items()}
-    anew = anew or known_seeds < MINIMUM_SEEDS <= len(cell.seeds)  # one seed is replaced by five, which tell the spread
+    anew = anew or any(_tells_spread(values.get(name), measurements.get(name)) for name in (*scores, *distances))
     if cell.seeds and (anew or any(found[name].moves for name in scores if name in found)):
-        # The weights of a training belong to the stored predictions of every output.
-        found |= {name: replace(found[name], moves=True) for name in scores if name in found}
+        # The weights of a training belong to the stored predictions, and to the distances, of every output.
+        found |= {name: replace(found[name], moves=True) for name in (*scores, *distances) if name in found}
     for name, value in values.items():
         held = measurements.get(name)
         if held is not None and len(cell.seeds) < len(held.values or []):

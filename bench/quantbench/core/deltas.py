@@ -39,6 +39,8 @@ def from_differences(arrays: dict[str, Array]) -> dict[str, Array]:
     whole = {name: array for name, array in arrays.items() if _MARK not in name}
     for name, array in arrays.items():
         own, mark, other = name.partition(_MARK)
+        if mark and not own:
+            raise ValueError(f"array {name!r}: expected a name before {_MARK!r}")
         if mark and own in whole:
             raise ValueError(f"array {own!r}: the file holds it twice")
         if mark:
@@ -95,10 +97,16 @@ def _undone(name: str, array: Array, of: str, whole: dict[str, Array]) -> Array:
         other is None or other.dtype != np.float32 or array.shape != (4, *other.shape) or not _are_planes(array)
     ):
         raise ValueError(f"array {name!r}: expected a difference from {of!r} of its shape")
-    numbers = np.bitwise_or.reduce([plane.astype(np.uint32) << 8 * place for place, plane in enumerate(array)])
-    between = (numbers >> 1 ^ -(numbers & 1)).view(np.int32)
-    bits = between if other is None else other.view(np.int32) + between
-    return np.asarray(bits.view(np.float32))
+    numbers = np.zeros(array.shape[1:], np.uint32)
+    for place, plane in enumerate(array):  # one plane at a time: a file may hold as much as half of the memory
+        numbers |= plane.astype(np.uint32) << 8 * place
+    signs = numbers & 1
+    np.negative(signs, out=signs)
+    numbers >>= 1
+    numbers ^= signs
+    if other is not None:
+        numbers += other.view(np.uint32)
+    return numbers.view(np.float32)
 
 
 def _are_planes(array: Array) -> bool:
