@@ -244,3 +244,22 @@ def test_each_output_is_held_to_its_own_values_and_a_small_one_is_not_hidden_by_
         ("output_distance", "baseline")
     ]
     assert other.budget.even().judgements == of_values(with_values(BOXES, OF_COLOURS)).budget.even().judgements + 4
+
+
+@pytest.mark.parametrize("named", [("output_0",), ()])
+def test_an_output_that_a_head_scores_too_is_held_to_its_values(named: tuple[str, ...]) -> None:
+    ports = [Port(name="a", dtype="FLOAT32", shape=[1, 5])]
+    signatures = {"serving_default": Signature(inputs={}, outputs={"output_0": 0})}
+    census = clustered().model_copy(update={"outputs": ports, "signatures": signatures})
+    contents = Contents(census=census, ranges=[])
+    head = replace(two_headed().heads[0], metric=ACCURACY.of("output_0"))
+    like = replace(two_headed(), heads=(head,), metric=ACCURACY.of(*named) if named else ACCURACY)
+    cells = {FLOAT: OF_COLOURS, HALF: OF_COLOURS[::-1].copy()}
+    found = run(
+        {cell: [of(outputs=outputs, contents=contents)] for cell, outputs in cells.items()}, standing(), of=like
+    )
+    found.recording.save("complete", Exit.GREEN)
+    stored = found.results.predictions()["m"]
+    assert np.array_equal(stored["float32#outputs"], stored["float32@colour#outputs"])
+    measured = found.results.of(HALF).measurements
+    assert measured["output_distance"].value == measured["output_distance@colour"].value > 0.1

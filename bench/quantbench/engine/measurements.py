@@ -112,8 +112,9 @@ def output_distance(
 def columns(model: ReferenceModel, outcome: Outcome) -> Mapping[str, Array | slice]:
     """Return which values of a row of outputs belong to each scored output; all to the main one where it is alone."""
     of = behaving.columns(outcome.contents.census if outcome.contents else None, model)
-    known = outcome.outputs is not None and sum(map(len, of.values())) == outcome.outputs.shape[1]
-    return of if of and known else {"": slice(None)}
+    if not of or outcome.outputs is None or len(np.unique(np.concatenate([*of.values()]))) != outcome.outputs.shape[1]:
+        return {"": slice(None)}
+    return of
 
 
 def output_fidelity(metric: Metric, good: list[Outcome], control: Outcome | None) -> dict[str, Measurement]:

@@ -51,8 +51,9 @@ def against_control(
 def columns(census: Census | None, model: ReferenceModel) -> dict[str, Array]:
     """Return which values of a row of all outputs belong to each scored output, by its name.
 
-    The main output, whose name is empty, has all that no other one has. Apart, a small output is not hidden by large
-    values of another, and each is measured by the distance that its own values ask for.
+    The main output, whose name is empty, has those that its own metric scores, which a further one may score too, and
+    all that no other one has. Apart, a small output is not hidden by large values of another, and each is measured by
+    the distance that its own values ask for.
     """
     sizes = {} if census is None else _sizes(census)
     places, start = {}, 0
@@ -62,10 +63,14 @@ def columns(census: Census | None, model: ReferenceModel) -> dict[str, Array]:
     found = {
         head.name: np.concatenate([places[name] for name in head.metric.outputs])
         for head in model.heads
-        if head.metric.outputs and all(name in places for name in head.metric.outputs)
+        if any(sizes.get(name) for name in head.metric.outputs) and all(name in places for name in head.metric.outputs)
     }
-    rest = np.setdiff1d(np.arange(start), np.concatenate([np.empty(0, dtype=int), *found.values()]))
-    return {"": rest, **found} if found else {}
+    if not found:
+        return {}
+    every = np.arange(start)
+    own = [places[name] for name in model.metric.outputs if name in places]
+    main = np.union1d(np.setdiff1d(every, np.concatenate([*found.values()])), np.concatenate([every[:0], *own]))
+    return {"": main if len(main) else every, **found}
 
 
 def _sizes(census: Census) -> dict[str, int]:
