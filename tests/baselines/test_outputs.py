@@ -16,7 +16,7 @@ from quantbench.core import distances
 from quantbench.core.arrays import Array
 from quantbench.core.environment import class_of
 from quantbench.errors import BadInput
-from quantbench.records import Measurement
+from quantbench.records import Measurement, OutputScored
 from quantbench.reference.model import ReferenceModel, load_models
 
 from baselines.test_check import found, rewritten
@@ -117,6 +117,21 @@ def test_five_seeds_replace_one_however_near_they_are(tmp_path: Path, name: str)
     measurements = cell_of(near).measurements
     assert [len(measurements[of].values or []) for of in ("score", "output_distance")] == [5, 5]
     assert np.array_equal(near.predictions[KEY], CODES[::-1]), "the distances are of the training that was accepted"
+
+
+def test_an_output_by_itself_replaces_a_distance_of_all_however_few_the_seeds(tmp_path: Path) -> None:
+    before, again = after(trained(tmp_path, "r1", 5).accept(Baseline())), trained(tmp_path, "r2", 1, CODES + 5)
+    (again.folder / "predictions" / "m.npz").write_bytes(
+        packed({"v": answers(100), KEY: CODES + 5, "v@colour": answers(100), "v@colour#outputs": CODES})
+    )
+    [cell] = again.report.cells
+    cell.outputs = {"colour": OutputScored(metric="accuracy", unit="pp", scale=100, higher_is_better=True)}
+    value = float(distances.decode(CODES).mean())
+    colour = cell.measurements["output_distance"].model_copy(update={"value": value, "values": [value]})
+    cell.measurements |= {"score@colour": cell.measurements["score"], "output_distance@colour": colour}
+    now = after(again.accept(before))
+    assert np.array_equal(now.predictions[KEY], CODES + 5)
+    assert gate.is_distance_of(cell_of(now).measurements["output_distance"], CODES + 5)
 
 
 @pytest.fixture

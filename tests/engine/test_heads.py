@@ -15,7 +15,9 @@ from quantbench.comparison import Outcome as Compared
 from quantbench.comparison import Side, Truth, compare
 from quantbench.comparison.reds import Around, red_groups
 from quantbench.comparison.summary import summarize
+from quantbench.core import distances
 from quantbench.core.options import RunOptions
+from quantbench.engine import unrecorded
 from quantbench.engine.workers.task import Outcome
 from quantbench.errors import Exit
 from quantbench.records import BaselineCell, Contents, Judgement, Kind, Port, Report, Signature, Verdict
@@ -263,3 +265,20 @@ def test_an_output_that_a_head_scores_too_is_held_to_its_values(named: tuple[str
     assert np.array_equal(stored["float32#outputs"], stored["float32@colour#outputs"])
     measured = found.results.of(HALF).measurements
     assert measured["output_distance"].value == measured["output_distance@colour"].value > 0.1
+
+
+@pytest.mark.parametrize("cell", [FLOAT, HALF])
+def test_a_baseline_of_all_outputs_together_judges_none_of_them_and_is_told(cell: str) -> None:
+    before = standing()
+    assert before.file is not None
+    codes = distances.encode(np.full(len(LABELS), 1e-4))
+    before.predictions |= {"float32#outputs": np.hstack([BOXES, OF_COLOURS]), "ptq_float16#outputs": codes}
+    for name, value in (("float32", 0.0), ("ptq_float16", float(distances.decode(codes).mean()))):
+        held = before.file.cells[name].measurements
+        held["output_distance"] = accepted(value, gate.SMALLEST_EFFECT, "squared relative error")
+    found = of_values(with_values(BOXES * np.float32(1.5), OF_COLOURS), before)
+    assert [key for key in judged(found, cell) if key[0].startswith("output_distance")] == []
+    assert {one.verdict for one in judged(found, cell).values()} == {Verdict.PASS}
+    [note] = unrecorded.notes([found.results.of(one) for one in (FLOAT, HALF)], found.rules)
+    assert f"{unrecorded.OUTPUTS} (2 cells)" in note
+    assert "baseline update runs/r" in note

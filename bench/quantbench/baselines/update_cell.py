@@ -142,6 +142,8 @@ def _score_and_size_moves(
         if name in cell.measurements and kind_of(name) in cell.verdicts
     ]
     values = {name: value_of(name, cell, accepted) for name in names}
+    if gate.of_all_outputs(measurements, names):
+        measurements.pop(OUTPUT_DISTANCE, None)  # another quantity than the main output's
     found = {name: move_of(cell, name, measurements.get(name), value) for name, value in values.items()}
     anew = anew or any(_tells_spread(values.get(name), measurements.get(name)) for name in (*scores, *distances))
     if cell.seeds and (anew or any(found[name].moves for name in scores if name in found)):

@@ -246,6 +246,9 @@ class Budget:
         if lost or first is None or self._rules.train:
             return None
         by_rules = self._rules.of_output(cell, output)
+        accepted = by_rules.baseline.cell(cell.variant.name)
+        if not output and accepted is not None and gate.of_all_outputs(accepted.measurements, result.measurements):
+            return None  # told among what is not recorded
         return Compared(
             by_rules.subject,
             by_rules.model.metric,

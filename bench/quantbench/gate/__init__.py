@@ -115,7 +115,7 @@ from quantbench.gate._micro import (
     micro,
 )
 from quantbench.gate._origin import origin
-from quantbench.gate._outputs import accepted_of, of_this_output
+from quantbench.gate._outputs import accepted_of, of_all_outputs, of_this_output
 from quantbench.gate._quantization_spec import violations
 from quantbench.gate._sealed import floor_change, floor_moved, seal
 from quantbench.gate._sequential import (
@@ -294,6 +294,7 @@ __all__ = [
     "no_gpu",
     "not_collected",
     "not_timed",
+    "of_all_outputs",
     "of_split",
     "of_this_output",
     "on_target",

@@ -1,7 +1,9 @@
 """Have a further output of a model judged as the main one: what was accepted of it, and whose a judgement is."""
 
+from collections.abc import Collection
+
 from quantbench.records import AcceptedFloor, BaselineCell, Judgement
-from quantbench.records.measurements import OUTPUT_DISTANCE, of_output
+from quantbench.records.measurements import OUTPUT_DISTANCE, of_output, output_in, without_output
 
 # Named so among a model's judgements, they say nothing of the output that they are about.
 _OF_OUTPUTS = ("score", "classes", "slices", "seeds", "drift", "floor_accepted", OUTPUT_DISTANCE)
@@ -26,6 +28,18 @@ def accepted_of(cell: BaselineCell | None, output: str) -> BaselineCell | None:
             "reference_sha256": None,
         }
     )
+
+
+def of_all_outputs(accepted: Collection[str], measured: Collection[str]) -> bool:
+    """Check whether an accepted distance is of all outputs together, while those measured are of each by itself.
+
+    Older baselines hold no other; it is another quantity than that of the main output.
+
+    Args:
+        accepted, measured: names of measurements of a cell.
+    """
+    apart = {name for name in measured if without_output(name) == OUTPUT_DISTANCE and output_in(name)}
+    return bool(apart) and apart.isdisjoint(accepted)
 
 
 def of_this_output(judgement: Judgement, output: str) -> Judgement:
