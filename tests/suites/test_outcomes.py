@@ -60,7 +60,8 @@ def test_the_suites_say_each_step_once_too() -> None:
 def test_a_known_limitation_passes_where_pytest_is_told_to_run_what_is_expected_to_fail(tmp_path: Path) -> None:
     made = [("state", Verdict.XFAIL), ("state", Verdict.UNSUPPORTED), ("state_cell", Verdict.XFAIL)]
     tests = [
-        f"def test_{number}():\n    {function}([Judgement.model_validate_json({judged(verdict, 'said').model_dump_json()!r})])\n"
+        f"def test_{number}():\n"
+        f"    {function}([Judgement.model_validate_json({judged(verdict, 'said').model_dump_json()!r})])\n"
         for number, (function, verdict) in enumerate(made)
     ]
     heads = ["from quantbench.records import Judgement", "from quantbench.suites.outcomes import state, state_cell"]

@@ -77,9 +77,9 @@ def _without(choose: Callable[[Sequence[Layer]], list[Layer]], bench: Workbench)
     debugger = _debugger(bench)
     layers = _layers(debugger)
     chosen = choose(layers)
-    if len(layers) == 1:
-        raise Unsupported("the converter quantizes one compute layer of the model, which would be left in float")
     if len(chosen) == len(layers):
+        if len(layers) == 1:
+            raise Unsupported("the converter quantizes one compute layer of the model, which would be left in float")
         raise Unsupported(f"the model has {len(layers)} compute layers, and all of them would be left in float")
     for layer in chosen:
         print(f"left in float: {layer.operator} {layer.name}, error {layer.error:.2f} steps, of {len(layers)} layers")
