@@ -490,9 +490,9 @@ def _timed(caught: int, red_runs: int, in_turns: int = 190) -> LatencySelftest:
     )
 
 
-def _reruns(red: int, changed: int = 0) -> NullRate:
+def _reruns(red: int, changed: int = 0, outputs: int = 200) -> NullRate:
     reds = {latency.OURS: red}
-    return NullRate(what="w", runs=100, cells=1, tests=2.0, red_runs=reds, models=1, changed=changed, outputs=200)
+    return NullRate(what="w", runs=100, cells=1, tests=2.0, red_runs=reds, models=1, changed=changed, outputs=outputs)
 
 
 @pytest.mark.parametrize(
@@ -505,6 +505,7 @@ def _reruns(red: int, changed: int = 0) -> NullRate:
         ({"two_outputs": [_reruns(0, changed=10)]}, True),
         ({"two_outputs": [_reruns(1)]}, False),
         ({"two_outputs": [_reruns(0, changed=11)]}, False),
+        ({"two_outputs": [_reruns(0, outputs=0)]}, False),
         ({"plants": [one(False)]}, False),
         ({"latency": _timed(198, 3)}, True),
         ({"latency": _timed(197, 3)}, False),

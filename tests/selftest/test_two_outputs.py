@@ -1,18 +1,55 @@
 """A second output that breaks is red by its name while the first one holds, and healthy reruns of both are green."""
 
+from dataclasses import fields, replace
+
 import numpy as np
 import pytest
 from conftest import ROOT
 from quantbench.build.store import Store
+from quantbench.core import tensorflow
 from quantbench.records import InjectedFault
-from quantbench.reference.model import load_models
-from quantbench.selftest import artifact, two_outputs
+from quantbench.reference.datasets import Pack
+from quantbench.reference.model import ReferenceModel, load_models
+from quantbench.selftest import artifact, suite, two_outputs
 from quantbench.selftest.artifact import Trial
 
 
 @pytest.fixture(scope="module")
 def trial(tmp_path_factory: pytest.TempPathFactory) -> Trial:
     return two_outputs.trial_of(load_models(ROOT / "models")["seed_cnn"], Store(tmp_path_factory.mktemp("two_outputs")))
+
+
+class Untrained(ReferenceModel):
+    """A model whose data has no training examples."""
+
+    def pack(self) -> Pack:
+        return replace(super().pack(), train=None)
+
+
+def test_a_model_without_training_data_gets_no_second_output_and_that_is_told() -> None:
+    like = load_models(ROOT / "models")["seed_cnn"]
+    model = Untrained(**{one.name: getattr(like, one.name) for one in fields(ReferenceModel)})
+    why = "seed_cnn: a second output: it has no training data, which a second output learns from"
+    assert suite.faults_in_a_second_output(model, True, lambda _: None) == ([], [], [why])
+
+
+def test_a_last_layer_of_several_inputs_gets_no_second_output_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    keras = tensorflow.tensorflow().keras
+    read = keras.Input((4,))
+    summed = keras.layers.Add()([keras.layers.Dense(2)(read), keras.layers.Dense(2)(read)])
+    monkeypatch.setattr(two_outputs.float_model, "keras2", lambda _: keras.Model(read, summed))
+    found = suite.faults_in_a_second_output(load_models(ROOT / "models")["seed_cnn"], True, lambda _: None)
+    assert found == (
+        [],
+        [],
+        ["seed_cnn: a second output: its last layer reads several inputs, and a second output one"],
+    )
+
+
+def test_neighbouring_classes_are_a_group_however_many_there_are() -> None:
+    groups = two_outputs.groups_of(np.arange(200, dtype=np.uint8))
+    assert [groups.tolist().count(group) for group in range(two_outputs.GROUPS)] == [40] * 5
+    assert (np.diff(groups) >= 0).all()
 
 
 def test_the_first_output_is_that_of_the_model(trial: Trial) -> None:

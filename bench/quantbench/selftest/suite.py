@@ -26,6 +26,7 @@ from quantbench.records import (
 from quantbench.reference.model import ReferenceModel, load_file
 from quantbench.selftest import artifact, instructions, latency, memory, outcomes, pipeline, training, two_outputs
 from quantbench.selftest.faults import SUBJECT_VARIANT
+from quantbench.selftest.flatbuffer import Inapplicable
 
 QUICK_SEEDS, FULL_SEEDS = 1, 3
 QUICK_RECORDINGS, FULL_RECORDINGS = 2, 30
@@ -114,10 +115,14 @@ def faults_in_a_second_output(
     """Inject faults into the second output of a model with two, and judge healthy reruns of both.
 
     Returns:
-        The faults, how often the reruns were red or called changed, and a sentence for each fault without a place.
+        The faults, how often the reruns were red or called changed, and a sentence for each fault without a place, or
+        one for all where the model gets no second output.
     """
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
-        trial = two_outputs.trial_of(model, Store(Path(folder)))
+        try:
+            trial = two_outputs.trial_of(model, Store(Path(folder)))
+        except Inapplicable as why:
+            return [], [], [f"{model.name}: a second output: {why}"]
         found = list(two_outputs.injected_faults(trial, QUICK_SEEDS if quick else FULL_SEEDS, say, quick))
         nulls = two_outputs.null_runs(trial, quick)
     injected = [one for one in found if isinstance(one, InjectedFault)]
@@ -311,8 +316,8 @@ def as_good_as_promised(selftest: Selftest) -> bool:
 
 
 def _as_healthy(null: NullRate) -> bool:
-    """Whether no healthy rerun was red, and few outputs of them were called changed."""
-    return not any(null.red_runs.values()) and null.changed <= CHANGED * null.outputs
+    """Whether no healthy rerun was red, and few outputs of them, of which there are some, were called changed."""
+    return not any(null.red_runs.values()) and null.outputs > 0 and null.changed <= CHANGED * null.outputs
 
 
 def _latency_as_promised(selftest: LatencySelftest) -> bool:

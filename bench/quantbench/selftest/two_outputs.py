@@ -67,11 +67,15 @@ class TwoOutputs(ReferenceModel):
 
 def groups_of(labels: Array) -> Array:
     """Return the group of each class: neighbours belong together."""
-    return labels * GROUPS // (int(labels.max()) + 1)
+    return labels.astype(np.int64) * GROUPS // (int(labels.max()) + 1)
 
 
 def of(model: ReferenceModel) -> TwoOutputs:
-    """Return the model with a second output, which is trained here."""
+    """Return the model with a second output, which is trained here.
+
+    Raises:
+        Inapplicable: it has no training data, or its last layer reads several inputs.
+    """
     keras = tensorflow.tensorflow().keras
     seed_everything(0)
     keras_model = _with_second(keras, float_model.keras2(model))
@@ -93,7 +97,10 @@ def _built(model: ReferenceModel, keras: Any) -> Any:
 
 
 def _with_second(keras: Any, keras_model: Any) -> Any:
-    features = keras.layers.Flatten(name="features")(keras_model.layers[-1].input)
+    read = keras_model.layers[-1].input
+    if isinstance(read, list):
+        raise Inapplicable("its last layer reads several inputs, and a second output one")
+    features = keras.layers.Flatten(name="features")(read)
     second = keras.layers.Dense(GROUPS, activation="softmax", name=OUTPUT)(features)
     return keras.Model(keras_model.inputs, [keras_model.outputs[0], second])
 
@@ -101,7 +108,8 @@ def _with_second(keras: Any, keras_model: Any) -> Any:
 def _train(keras: Any, keras_model: Any, model: ReferenceModel) -> None:
     """Train the second output's layer on what it reads of some training examples."""
     train = model.pack().train
-    assert train is not None
+    if train is None:
+        raise Inapplicable("it has no training data, which a second output learns from")
     inputs, classes = model.fit_inputs(rows(train.x, slice(0, _EXAMPLES)), train.y[:_EXAMPLES])
     read = keras.Model(keras_model.inputs, keras_model.get_layer("features").output).predict(inputs, verbose=0)
     alone = keras.Sequential([keras.layers.Dense(GROUPS, activation="softmax", input_shape=read.shape[1:])])
