@@ -4,18 +4,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import accepted
-from made_up_cells import FLOAT, HALF, Run, baseline, outcome, run, timed
+from made_up_cells import FLOAT, HALF, Run, baseline, model, outcome, run, timed
 from made_up_runs import answers
 from quantbench.build.store import Store
 from quantbench.core.options import RunOptions
-from quantbench.engine import exclusive
+from quantbench.engine import exclusive, measurements
 from quantbench.engine.exclusive import Alone
 from quantbench.engine.progress import Lines
 from quantbench.engine.timing import Timing
 from quantbench.measure import gpu, latency, memory
 from quantbench.records import BaselineCell, Device, Judgement, Kind, Verdict
+from quantbench.reference.metrics import MEAN_SQUARED_ERROR
 
 OUTCOMES = {cell: [outcome(artifact=Path(f"/{cell}.tflite"))] for cell in (FLOAT, HALF)}
 
@@ -197,6 +199,20 @@ def test_several_gpus_are_judged_side_by_side(tmp_path: Path, monkeypatch: pytes
     of = measured["gpu_left_macs@H"]
     assert (of.value, of.low, of.high, of.n) == (9, 7, 9, 10)
     assert "gpu_left_macs" not in measured
+
+
+def test_a_number_that_is_none_on_a_gpu_leaves_out_the_score_alone() -> None:
+    here = np.array([1.0, 2.0, 100.0], np.float32)
+    there = np.array([1.0, np.nan, 100.0], np.float32)
+    of_numbers = model(metric=MEAN_SQUARED_ERROR)
+    pairs = ((here, here), (there, here), (here, there))
+    found = [
+        measurements.gpu(of_numbers, gpu.OnGpu(gpus, seconds=[1.0, 1.0]), outcome(predictions=cpu))
+        for gpus, cpu in pairs
+    ]
+    assert [one["gpu_agreement"].n for one in found] == [3, 3, 3]
+    for name in ("gpu_score", "gpu_score_change"):
+        assert [name in one for one in found] == [True, False, False]
 
 
 def test_a_gpu_that_fails_costs_that_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

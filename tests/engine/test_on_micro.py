@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pytest
 from conftest import accepted
 from made_up_cells import Planned, baseline, model, outcome
 from made_up_runs import LABELS, answers, environment
@@ -74,4 +75,8 @@ def test_numbers_differ_beyond_rounding_and_where_they_are_none() -> None:
     reference = np.array([1.0, 2.0, 100.0], np.float32)
     new = np.array([1.5, 5.0, np.nan], np.float32)  # 2 % of the largest is 2
     assert on_micro.compared(MEAN_SQUARED_ERROR, new, reference, reference).differing == [1, 2]
+    assert on_micro.compared(MEAN_SQUARED_ERROR, new, reference, reference).score is None  # JSON has no NaN
+    finite = np.array([1.5, 5.0, 100.0], np.float32)
+    of_numbers = on_micro.compared(MEAN_SQUARED_ERROR, finite, reference, reference)
+    assert (of_numbers.score, of_numbers.reference_score) == (pytest.approx((0.25 + 9) / 3), 0)
     assert on_micro.compared(ACCURACY, LABELS[:9], LABELS[:10], LABELS[:10]).differing == list(range(10))

@@ -29,12 +29,13 @@ def judged(
     of: Census | None = None,
     left: int | None = None,
     macs: int | None = None,
+    least: int | None = None,
 ) -> list[Judgement]:
     measured = {"gpu_agreement": Measurement(value=agreement, unit="fraction", n=200)}
     if left is not None:
         measured["gpu_left"] = Measurement(value=left, unit="operators", n=182)
     if macs is not None:
-        measured["gpu_left_macs"] = Measurement(value=macs, unit="multiplications", n=1000)
+        measured["gpu_left_macs"] = Measurement(value=macs, unit="multiplications", n=1000, low=least)
     one = gate.gpu(SUBJECT, measured, device, "", baseline, False, of)
     return [one, *gate.gpu_left(SUBJECT, measured, device, baseline)]
 
@@ -146,8 +147,25 @@ def test_more_work_left_to_the_cpu_is_red_though_operators_are_fewer() -> None:
     assert judged(1.0, baseline=held(0.98, 0, 0), left=3, macs=1)[2].verdict is Verdict.REGRESSED  # none was accepted
     assert judged(1.0, baseline=held(macs=20))[2].verdict is Verdict.IMPROVED  # nothing is left any more
     assert len(judged(1.0, baseline=held(), left=3, macs=20)) == 2  # nobody had counted it
-    assert len(judged(1.0, baseline=held(macs=20), left=3)) == 2
     assert len(judged(1.0, baseline=held(1.0, 0, 0))) == 2
+
+
+def test_work_of_which_only_bounds_are_known_is_red_where_the_least_is_more_than_accepted() -> None:
+    of = [judged(1.0, baseline=held(macs=20), left=3, macs=500, least=least)[2] for least in (21, 20, 0)]
+    assert [one.verdict for one in of] == ["regressed", "unjudged", "unjudged"]
+    assert of[0].message.startswith("500 multiplications (at most 50.00 % of them) were left")
+    assert of[1].message.endswith("at least 20; not gated: 20 were accepted, so it may be more or not")
+    same, less = (judged(1.0, baseline=held(macs=20), left=3, macs=macs, least=0)[2] for macs in (20, 19))
+    assert (same.verdict, less.verdict) == (Verdict.PASS, Verdict.IMPROVED)
+
+
+def test_work_that_was_accepted_and_cannot_be_counted_is_not_gated() -> None:
+    unknown = judged(1.0, baseline=held(macs=20), left=3)[2]
+    assert (unknown.verdict, unknown.value, unknown.reference) == (Verdict.UNJUDGED, None, 20)
+    assert unknown.message == (
+        "the multiplications left to the CPU on SwiftShader Device (Subzero) could not be counted; not gated: 20 were "
+        "accepted"
+    )
 
 
 def test_what_was_accepted_without_its_work_is_written_as_before() -> None:

@@ -17,7 +17,7 @@ from quantbench.records import (
     TargetMachine,
     Verdict,
 )
-from quantbench.report import targets
+from quantbench.report import formatting, targets
 from quantbench.report.evidence import Behind
 from quantbench.report.html.page import render
 from quantbench.report.markdown import render as markdown
@@ -153,3 +153,13 @@ def test_gpus_stand_beside_each_other_with_what_they_left_to_the_cpu(tmp_path: P
     assert "at most 2.5 %" in page
     assert "<b>: score" not in page
     assert markdown(made).count("### GPU: ") == 2
+
+
+def test_work_on_a_gpu_that_cannot_be_judged_is_no_reason_why_it_did_not_run() -> None:
+    words = "the multiplications left to the CPU on Card could not be counted; not gated: 20 were accepted"
+    unknown = Judgement(
+        kind=Kind.GPU, measurement="gpu_left_macs", against="nothing", verdict=Verdict.UNJUDGED, message=words
+    )
+    assert formatting.not_on_gpu(cell("v", judgements=[unknown])) == ""
+    refused = unknown.model_copy(update={"measurement": "gpu_agreement", "message": "refused"})
+    assert formatting.not_on_gpu(cell("v", judgements=[unknown, refused])) == "refused"

@@ -65,6 +65,8 @@ def test_what_an_accelerator_left_is_bounded_by_how_many_and_of_which_kinds() ->
     assert left_macs(graph, 1, ["RESHAPE"]) == (0, 0)
     assert left_macs(graph, 1, ["FULLY_CONNECTED"]) == (10, 90)
     assert left_macs(graph, 2, ["FULLY_CONNECTED", "RESHAPE"]) == (10, 90)
-    assert left_macs(graph, 3, ["FULLY_CONNECTED", "RESHAPE"]) == (100, 100)
+    assert left_macs(graph, 3, ["FULLY_CONNECTED", "RESHAPE"]) == (30, 110)
     assert left_macs(graph, 2, ["RESHAPE"]) == (10, 90)  # and another, which it takes but left in between
     assert left_macs(graph, 4, ["RESHAPE"])[1] == sum(macs(graph, one) for one in graph.operators)
+    many = Graph([], [large, *(layer("RESHAPE", 5) for _ in range(3))], [], [])
+    assert left_macs(many, 2, ["RESHAPE"]) == (0, 90)  # though there are enough of the kind that it named

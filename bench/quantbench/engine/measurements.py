@@ -265,15 +265,18 @@ def gpu(model: ReferenceModel, taken: OnGpu, on_cpu: Outcome) -> dict[str, Measu
 
 
 def _scores(model: ReferenceModel, there: Array, here: Array) -> dict[str, Measurement]:
-    """Return the score on a GPU and its change from the CPU's; nothing where the metric has none of so few examples."""
+    """Return the score on a GPU and its change from the CPU's; nothing where either is undefined, NaN or infinite."""
     metric, n = model.metric, len(there)
     labels = model.pack().test.y[:n]
     if metric.undefined is not None and metric.undefined(labels):
         return {}
-    unit, score = "fraction" if metric.scale == 100 else metric.unit, metric.value(there, labels)
+    unit = "fraction" if metric.scale == 100 else metric.unit
+    score, on_cpu = metric.value(there, labels), metric.value(here, labels)
+    if not (math.isfinite(score) and math.isfinite(on_cpu)):
+        return {}
     return {
         "gpu_score": Measurement(value=score, unit=unit, n=n),
-        "gpu_score_change": Measurement(value=score - metric.value(here, labels), unit=unit, n=n),
+        "gpu_score_change": Measurement(value=score - on_cpu, unit=unit, n=n),
     }
 
 

@@ -1,5 +1,6 @@
 """Run a cell's artifact on TFLite-Micro, compare its answers with the reference kernels', and judge both."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -73,7 +74,8 @@ def compared(metric: Metric, new: Array, reference: Array, labels: Array) -> Mic
     answers = MicroAnswers(examples=len(new), differing=places)
     if metric.undefined is None or not metric.undefined(labels):
         scores = {"score": metric.value(new, labels), "reference_score": metric.value(reference, labels)}
-        answers = answers.model_copy(update=scores)
+        if all(map(math.isfinite, scores.values())):
+            answers = answers.model_copy(update=scores)
     if metric.correct is None:
         return answers
     pairs = pair(metric.correct(new, labels), metric.correct(reference, labels))

@@ -106,30 +106,43 @@ def gpu_left(
 def _left_macs(
     subject: Subject, measured: Measurement | None, left: int, device: Device, accepted: AcceptedGpu
 ) -> list[Judgement]:
-    """Judge the share of the work; nothing where none is left and none was, or where it is not known of both."""
+    """Judge the work that is left; nothing where none is left and none was, or where it was not known when accepted.
+
+    Where the accelerator leaves open which operators it left, only what is surely more than was accepted is red.
+    """
     before = accepted.left_macs if accepted.left_macs is not None or accepted.left else 0
-    if before is None or (measured is None and left) or not (left or accepted.left):
+    if before is None or not (left or accepted.left):
         return []
+    judgement = Judgement(
+        kind=Kind.GPU,
+        measurement="gpu_left_macs",
+        against="nothing",
+        verdict=Verdict.UNJUDGED,
+        reference=before,
+        unit="multiplications",
+        message=f"the multiplications left to the CPU on {device.name} could not be counted; not gated: {before:,} "
+        "were accepted",
+    )
+    if measured is None and left:
+        return [judgement]
     now, of = (0, 0) if measured is None else (int(measured.value), measured.n)
-    verdict = beyond(now - before, 0)
-    sure = "" if measured is None or measured.low is None else "at most "
-    share = f" ({sure}{100 * now / of:.2f} % of them)" if of else ""
+    least = now if measured is None or measured.low is None else int(measured.low)
+    share = f" ({'at most ' * (least < now)}{100 * now / of:.2f} % of them)" if of else ""
     words = f"{now:,} multiplications{share} were left to the CPU on {device.name}"
-    return [
-        Judgement(
-            kind=Kind.GPU,
-            measurement="gpu_left_macs",
-            against="baseline",
-            verdict=verdict,
-            value=now,
-            reference=before,
-            unit="multiplications",
-            change=now - before,
-            tolerance=0,
-            message=f"{words}; {'as accepted' if now == before else f'{before:,} were accepted'}",
-            actions=[] if verdict is Verdict.PASS else subject.choices(),
-        )
-    ]
+    if least <= before < now:
+        words = f"{words}, at least {least:,}; not gated: {before:,} were accepted, so it may be more or not"
+        return [judgement.model_copy(update={"value": now, "message": words})]
+    verdict = beyond(now - before, 0)
+    update = {
+        "against": "baseline",
+        "verdict": verdict,
+        "value": now,
+        "change": now - before,
+        "tolerance": 0,
+        "message": f"{words}; {'as accepted' if now == before else f'{before:,} were accepted'}",
+        "actions": [] if verdict is Verdict.PASS else subject.choices(),
+    }
+    return [judgement.model_copy(update=update)]
 
 
 def gpu_refused(

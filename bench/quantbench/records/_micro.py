@@ -34,7 +34,7 @@ class MicroAnswers(Record):
         differing: places of those answered otherwise, in the test split.
         lost, gained: of these, newly wrong and newly right ones; None for metrics that do not count right answers.
         score, reference_score: of these examples, there and by the reference kernels; None before 1.11, and where the
-            metric has none of so few.
+            metric has none of so few, or either is NaN or infinite.
     """
 
     examples: int = Field(ge=1)

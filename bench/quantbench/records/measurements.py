@@ -73,6 +73,7 @@ CATALOGUE = (
     Entry("micro_agreement", Kind.MICRO, "agreement of TFLite-Micro with the reference kernels", _HIGHER),
     Entry("gpu_agreement", Kind.GPU, "agreement of the GPU with the CPU", _HIGHER),
     Entry("gpu_score", Kind.GPU, "score on the GPU", "as the metric says"),
+    Entry("gpu_score_change", Kind.GPU, "score on the GPU minus that on the CPU", "as the metric says"),
     Entry("gpu_left", Kind.GPU, "operators left to the CPU by the GPU", _LOWER),
     Entry("gpu_left_macs", Kind.GPU, "multiplications left to the CPU by the GPU", _LOWER),
     Entry("gpu_*", Kind.GPU, "on the GPU", noisy=True),
@@ -95,7 +96,7 @@ CATALOGUE = (
     Entry("timing_cost", Kind.LATENCY, "cost of timing", _LOWER, noisy=True),
     Entry("start_up_*", Kind.LATENCY, "start-up", _LOWER, noisy=True),
     Entry("batch_*", Kind.LATENCY, "in a batch", noisy=True),
-    Entry("target_score@*", Kind.TARGET, "score on a target", "as the metric says"),
+    Entry("target_score", Kind.TARGET, "score on a target", "as the metric says"),
     Entry("keras_*", Kind.LATENCY, "in Keras", _LOWER, noisy=True),
 )
 _BY_NAME = {entry.name: entry for entry in CATALOGUE if not entry.name.endswith("*")}
@@ -113,6 +114,8 @@ _SHOWN = {
     "left_macs": "multiplications on the CPU",
     "npu_sram": "SRAM by the compiler's report",
     "npu_cycles": "cycles by the compiler's report",
+    "gpu_score": "GPU score",
+    "gpu_score_change": "GPU score minus CPU score",
     "gpu_left": "operators left to the CPU by the GPU",
     "gpu_left_macs": "multiplications left to the CPU by the GPU",
 }
@@ -136,7 +139,7 @@ def shown(name: str) -> str:
     """Return a measurement's name as people read it: with spaces, and in the field's words."""
     output = output_in(name)
     if output:
-        return f"{shown(without_output(name))} of {output}"
+        return f"{shown(without_output(name))} {'on' if kind_of(name) in (Kind.GPU, Kind.TARGET) else 'of'} {output}"
     bare, threads = _THREADS.sub("", name), threads_in(name)
     words = _SHOWN.get(bare, bare.replace("_", " "))
     return words if threads == 1 else f"{words} {threads} threads"

@@ -26,7 +26,7 @@ from quantbench.records import (
     Verdict,
     worst,
 )
-from quantbench.records.measurements import INSTRUCTIONS, RATIO, of_output, output_in, threads_in
+from quantbench.records.measurements import INSTRUCTIONS, RATIO, of_output, output_in, threads_in, without_output
 from quantbench.report import attribution, operator_times
 from quantbench.report.size_breakdown import Explained
 
@@ -370,7 +370,7 @@ def not_on_gpu(cell: Cell, device: str = "") -> str:
         device: name of a further GPU; empty for the first one.
     """
     judged = [j for j in cell.judgements if j.kind is Kind.GPU and output_in(j.measurement) == device]
-    reasons = [j.message for j in judged if j.value is None]
+    reasons = [j.message for j in judged if j.value is None and without_output(j.measurement) == "gpu_agreement"]
     if reasons:
         return reasons[0]
     counts = Counter(left.operator for left in cell.gpu_left if left.device == device)

@@ -53,7 +53,7 @@ def _of_micro(cell: Cell) -> list[str]:
         return ["", "", size, "not compared: the reference kernels do not run it"]
     differing, n = len(answers.differing), answers.examples
     turned = "" if answers.lost is None else f": {answers.lost} newly wrong, {answers.gained} newly right"
-    if answers.score is None or answers.reference_score is None:  # in reports of before 1.11
+    if answers.score is None or answers.reference_score is None:  # NaN there, or a report of before 1.11
         return ["", f"{differing:,} of {n:,} differ{turned}", size, ""]
     change = _changed(cell, answers.score - answers.reference_score, differing, n, turned)
     return [_shown(cell, answers.score, n), change, size, ""]

@@ -46,7 +46,8 @@ def macs(graph: Graph, operator: Operator) -> int:
 def left_macs(graph: Graph, count: int, refused: Sequence[str]) -> tuple[int, int]:
     """Return the least and the most multiplications of the operators that an accelerator left to the CPU.
 
-    It says how many it left, and of which kinds, but not which of a kind.
+    It says how many it left, and of which kinds it refuses some, but not which of a kind; it also leaves operators of
+    other kinds.
 
     Args:
         count: of operators that it left.
@@ -55,10 +56,9 @@ def left_macs(graph: Graph, count: int, refused: Sequence[str]) -> tuple[int, in
     named, work = Counter(refused), dict[str, list[int]]()
     for one in graph.operators:
         work.setdefault(one.name, []).append(macs(graph, one))
-    kinds = named if sum(len(work.get(name, ())) for name in named) >= count else work
 
     def bound(most: bool) -> int:
-        ordered = {name: sorted(work.get(name, ()), reverse=most) for name in kinds}
+        ordered = {name: sorted(values, reverse=most) for name, values in work.items()}
         sure = [value for name, values in ordered.items() for value in values[: named[name]]]
         rest = sorted((value for name, values in ordered.items() for value in values[named[name] :]), reverse=most)
         return sum(sure) + sum(rest[: max(0, count - len(sure))])
