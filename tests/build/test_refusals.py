@@ -51,6 +51,13 @@ FLOAT8 = """ConverterError: Could not translate MLIR to FlatBuffer.<unknown>:0: 
 "StatefulPartitionedCall_1"])): Failed to convert element type 'f8E4M3FN': Unsupported type
 <unknown>:0: error: invalid TFLite type: 'tensor<5408x10xf8E4M3FN>'
 """
+# Keras 3 with TensorFlow 2.21, exporting a model whose output is {"top": {"a": ..., "b": ...}}.
+NESTED_OUTPUTS = (
+    "ValueError: Got a non-Tensor value {'a': <tf.Tensor 'StatefulPartitionedCall:0' shape=(None, 2) dtype=float32>, "
+    "'b': <tf.Tensor 'StatefulPartitionedCall:1' shape=(None, 3) dtype=float32>} for key 'top' in the output of the "
+    "function __inference___call___95 used to generate the SavedModel signature 'serve'. Outputs for functions used as "
+    "signatures must be a single Tensor, a sequence of Tensors, or a dictionary from string to Tensor."
+)
 NOT_INTEGER = "RuntimeError: Quantization to 16x8-bit not yet supported for op: 'CONV_3D'.\n"
 # LiteRT 2.1 on the model above, converted with SELECT_TF_OPS.
 SELECT = (
@@ -142,6 +149,11 @@ LIST = "AttributeError: 'list' object has no attribute 'reshape'"
         (K_MEANS, "a layer has 8 weights, too few to cluster them to 16 values: "),
         (EMBEDDING, "the examples hold 127 where the embedding sequential_1/embedding_1 has 100 rows (0 to 99): "),
         (GATHER, "an example holds an index beyond the rows of the table, such as an embedding, "),
+        (
+            NESTED_OUTPUTS,
+            "its output top is itself a dict or a list of several outputs, and TFLite has no nested outputs: save the "
+            "model with one flat dict, keras.Model(model.inputs, {NAME: output, ...})",
+        ),
         (LIST, "the model, or a layer of it, gives a list of several outputs, which this training does not take: "),
     ],
 )

@@ -156,8 +156,8 @@ RULES = [
     # --- TensorFlow, loading and running the float model
     _rule(
         r"Got a non-Tensor value .*? for key '(?P<output>[^']+)' in the output",
-        "its output {output} is a dict or list of outputs itself, which TFLite does not have: save it with one flat "
-        "dict, keras.Model(model.inputs, {{NAME: output, ...}})",
+        "its output {output} is itself a dict or a list of several outputs, and TFLite has no nested outputs: save the "
+        "model with one flat dict, keras.Model(model.inputs, {{NAME: output, ...}})",
     ),
     _rule(
         r"indices\[[\d,]*\] = (?P<value>-?\d+) is not in \[0, (?P<rows>\d+)\)(?:.*?node (?P<layer>[^\s}]+)/Gather)?",
