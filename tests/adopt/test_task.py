@@ -274,6 +274,8 @@ def test_several_labels_that_may_hold_at_once() -> None:
     [
         (CLASSES + 5, {}, "y ranges from 5 to 8; the model has classes 0 to 3"),
         (np.arange(N) % 40, {"plain": "yes"}, "model has classes 0 to 3; identities .* by --metric recall_at:1"),
+        (np.arange(N) % 5, {"plain": "yes"}, "model has classes 0 to 3$"),
+        (np.arange(N) % 5, {"unit": "yes"}, "model has classes 0 to 3; identities .* by --metric recall_at:1"),
         (CLASSES + 1, {}, "the model has classes 0 to 3; subtract 1, if they count from 1"),
         (RNG.normal(size=(N, 7)), {}, r"has shape \(300, 7\) .*fits outputs of shape \(4,\) in no form"),
         (RNG.normal(size=N), {}, "in no form that is known"),
@@ -295,9 +297,11 @@ def test_several_labels_that_may_hold_at_once() -> None:
     ],
 )
 def test_what_does_not_fit_is_one_sentence(labels: Any, asked: dict[str, str], words: str) -> None:
-    options = {name: value for name, value in asked.items() if name != "plain"}
+    options = {name: value for name, value in asked.items() if name not in ("plain", "unit")}
+    logits = np.log(SCORES)
+    unit = logits / np.linalg.norm(logits, axis=1, keepdims=True)
     with pytest.raises(BadInput, match=words) as error:
-        work_out({"": np.log(SCORES) if "plain" in asked else SCORES}, labels, **options)
+        work_out({"": unit if "unit" in asked else logits if "plain" in asked else SCORES}, labels, **options)
     assert "\n" not in str(error.value)
 
 

@@ -49,6 +49,7 @@ REBUILT = 0.5
 NEAR_UNIT = 0.5
 IGNORED = 255  # by which data sets of segmentation mark pixels without a class
 RARE = 0.1  # of two classes, one with a smaller share hardly counts in the accuracy
+FAR_MORE = 2  # times as many labels as outputs: no classifier's off-by-one, but identities of an embedding
 MOST_NAMES = 3  # of outputs in a sentence
 _BOUNDED = ("sigmoid", "hard_sigmoid", "softmax")
 
@@ -457,9 +458,16 @@ class Seen:
             hint = "; subtract 1, if they count from 1" if least >= 1 and most == classes else ""
             if most == IGNORED and self.y.size > len(self.y):
                 hint = "; pixels that do not count (255) are left out by a metric of your own, --metric file.py:NAME"
-            elif not hint and self.y.size == len(self.y) and not self.probabilities and self.activation != "softmax":
+            elif not hint and self.y.size == len(self.y) and self._may_embed(most):
                 hint = "; identities that an embedding tells apart are scored by --metric recall_at:1"
             raise self.bad(f"ranges from {least} to {most}; the model has classes 0 to {classes - 1}{hint}")
+
+    def _may_embed(self, most: int) -> bool:
+        """Check whether the output may be an embedding: rows of unit length, or far fewer numbers than identities."""
+        if self.probabilities or self.activation in _BOUNDED:
+            return False
+        lengths = np.linalg.norm(self.out.reshape(len(self.out), -1).astype(np.float64), axis=1)
+        return bool(np.allclose(lengths, 1, atol=1e-3)) or most >= FAR_MORE * self.width
 
     # ---------- asked for
 
