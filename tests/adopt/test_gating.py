@@ -194,6 +194,7 @@ def test_what_cannot_be_updated_is_told(mine: Path, tiny: Path, tmp_path: Path) 
     refuse("--gate: unknown name 'ptq_float17'; did you mean ptq_float16?", Asked("mine", gate="ptq_float17"), new)
     refuse("--metric: mine is scored by accuracy", Asked("mine"), new, metric="top5")
     refuse("is not a saved model; change", Asked("mine"), tmp_path / "model.py")
+    refuse("--accept: 2001 characters, expected at most 2000", Asked("mine", accept="x" * 2001), new)
     refuse("expected seconds, or 0", Asked("mine", latency_budget=-1), new)
     nowhere = Folders(mine / "models", tmp_path / "none", tmp_path / "reports")
     refuse("--update: mine has no baseline in", Asked("mine"), new, nowhere)
@@ -214,6 +215,10 @@ def test_what_cannot_be_updated_is_told(mine: Path, tiny: Path, tmp_path: Path) 
         (["--name", "a", "--update", "b"], "and not both"),
         (["--name", "a", "--new-data"], "--new-data: goes with --update NAME"),
         (["--name", "a", "--accept", "why"], "--accept: goes with --update NAME, or with --spec"),
+        (
+            ["--name", "a", "--spec", "NAME=int8", "--artifact", "NAME=a.tflite", "--accept", "x" * 1978],
+            "--accept: 1978 characters, expected at most 1977; give a shorter one",
+        ),
         (["--name", "a", "--gate", "nothing"], "--gate: unknown name 'nothing'"),
         (["--name", "a", "--latency-budget", "nan"], "--latency-budget: expected seconds"),
     ],

@@ -234,6 +234,20 @@ def test_a_reason_that_the_next_run_would_not_read_is_refused(tmp_path: Path) ->
     assert acceptance.propose(run.report, run.folder, "m", Baseline(), "x" * 2000).file.cells
 
 
+def test_a_reason_that_is_too_long_is_refused_before_the_run_is_read_or_made(
+    quantbench: Quantbench, tmp_path: Path
+) -> None:
+    words = "2001 characters, expected at most 2000; give a shorter one"
+    done = quantbench("baseline", "update", str(tmp_path / "none"), "--reason", "x" * 2001)
+    assert done.status == 4
+    assert f"--reason: {words}" in done.output
+    options = ["--models", "seed_cnn", "--variants", "float32", "--no-latency", "--allow-dirty"]
+    done = quantbench("run", *options, "--update-baselines", "x" * 2001)
+    assert done.status == 4
+    assert f"--update-baselines: {words}" in done.output
+    assert not (done.reports / "latest").exists()
+
+
 def test_a_limit_that_was_loosened_after_the_run_is_no_longer_exceeded(tmp_path: Path) -> None:
     run = limited(Run(tmp_path, answers(160)), drop=5.51, limit=4.0)
 

@@ -97,6 +97,10 @@ def adopt_for_good(
     if understand.is_code(given.model):
         raise BadInput(f"{given.model}: a .py model is a reference model already; copy it into {model_dir}")
     folders.check()
+    reason = f"adopted from {Path(given.model).name}"
+    if accept.strip():
+        update.check_length("--accept", accept.strip(), f"{reason}: ")
+        reason = f"{reason}: {accept.strip()}"
     # Loaded and measured in a temporary folder first, so that a refused model leaves nothing in the user's folders.
     with tempfile.TemporaryDirectory(prefix="quantbench-") as aside:
         folder = Path(aside) / "model"
@@ -130,7 +134,7 @@ def adopt_for_good(
             session.folder.path,
             name,
             baseline_files.Baseline(),
-            f"adopted from {Path(given.model).name}{accept.strip() and f': {accept.strip()}'}",
+            reason,
             floor_of=update.floors_of(model),
         )
         check()

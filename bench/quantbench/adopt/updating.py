@@ -88,6 +88,7 @@ def update_for_good(given: understand.Given, asked: Asked, folders: gating.Folde
     if understand.is_code(given.model):
         raise BadInput(f"{given.model}: a .py model is not a saved model; change {old.file} instead")
     folders.check()
+    update.check_length("--accept", asked.accept.strip())
     recipe = read_recipe(asked.recipe) if asked.recipe is not None else None
     listed = {**built.declared(old.file, old.name), **asked.own}
     gate = gating.named_gate(asked.gate, known([old])) or old.gate_variants or tuple(offered(old))

@@ -470,11 +470,21 @@ def _tolerances(
     return changes
 
 
+def check_length(what: str, text: str, before: str = "") -> None:
+    """Raise BadInput where a text is longer than a baseline file may hold.
+
+    Args:
+        before: what the file holds in front of it.
+    """
+    most = LONGEST_TEXT - len(before)
+    if len(text) > most:
+        raise BadInput(f"{what}: {len(text)} characters, expected at most {most}; give a shorter one")
+
+
 def _accepted(report: Report, reason: str, here: str) -> Accepted:
     environment = describe(report.environment)
-    for what, text in (("--reason", reason), (f"run {report.run}: its environment", environment)):
-        if len(text) > LONGEST_TEXT:
-            raise BadInput(f"{what}: {len(text)} characters, expected at most {LONGEST_TEXT}; give a shorter one")
+    check_length("--reason", reason)
+    check_length(f"run {report.run}: its environment", environment)
     return Accepted(
         date=today().isoformat(),
         reason=reason,

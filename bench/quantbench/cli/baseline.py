@@ -98,11 +98,13 @@ def update(
     Example: quantbench baseline update reports/latest --reason "tensorflow 2.21: new int8 softmax"
     """
     from quantbench.baselines.files import save
+    from quantbench.baselines.update import check_length
     from quantbench.engine.accepted import keep_artifacts
     from quantbench.report.baseline_review import render
 
     if not reason.strip():
         raise BadInput('--reason: say why the new values are right, e.g. --reason "tensorflow 2.21: new int8 softmax"')
+    check_length("--reason", reason.strip())
     ways = {"overlay": overlay or per_machine, "restart_drift": restart_drift or reset_anchor}
     comparison, proposals, left_out = _proposals(
         run, only, model_dir, baseline_dir, reason.strip(), replace, ways, allow_dirty, target

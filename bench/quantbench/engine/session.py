@@ -93,6 +93,7 @@ class Session:
         here = environment.collect() if self._cluster is None else self._cluster.environment
         self._environment = environment.of_models(here, options.model_dir)
         morning.check_history(options)
+        update.check_length("--update-baselines", options.update_baselines)
         if options.update_baselines and not options.allow_dirty:
             update.check_commit(self._environment, "--update-baselines")
         if self._drift:
