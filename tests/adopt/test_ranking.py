@@ -18,6 +18,7 @@ from quantbench.records import Advice, AdvisedVariant, Cell, Failure, Judgement,
 from quantbench.records.measurements import RATIO
 from quantbench.reference.metrics import ACCURACY, AUC, MEAN_ABSOLUTE_ERROR
 from quantbench.reference.metrics.ranking import recall_at
+from quantbench.reference.training import NO_DATA
 
 VARIANTS, LIMIT = 20, 0.5
 EACH = ranking.alpha_each([np.array([place]) for place in range(VARIANTS)])
@@ -301,6 +302,11 @@ def test_nothing_can_be_recommended_where_the_float_model_was_not_made() -> None
     assert advice.choice is None
     assert advice.nothing == f"the float model could not be converted and run (unsupported: {words})"
     assert advice.judged[0].float_score is None
+
+
+def test_a_refusal_for_want_of_data_names_the_option_that_gives_it() -> None:
+    (found,) = ranking.refused(report([failed("qat_wi8_ai8", NO_DATA)]))
+    assert found.reason == "it needs training data with labels, and there is none (--train-data)"
 
 
 def test_refusals_are_grouped_by_reason() -> None:

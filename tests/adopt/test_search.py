@@ -58,11 +58,22 @@ def test_what_needs_data_that_is_not_there_is_refused_before_anything_starts() -
     }
     bare = search.refusals(made(WithoutData, form="keras2"), VARIANTS.values())
     assert trained | static <= set(bare)
-    assert bare["qat_wi8_ai8"].startswith("it needs training data")
-    assert bare["ptq_static_wi8_ai8"] == preflight.NO_CALIBRATION
+    assert bare["qat_wi8_ai8"] == "it needs training data with labels, and there is none (--train-data)"
+    assert bare["ptq_static_wi8_ai8"] == "it needs calibration data, and there is none (--calibration)"
+    for name in ("qat_wi8_ai8", "ptq_static_wi8_ai8"):  # as `run` says it, which has none of these options
+        assert "--" not in preflight.refusal(made(WithoutData, form="keras2"), VARIANTS[name])
     assert not {"ptq_float16", "aeq_weight_only_wi4_afp32", FLOAT_CONTROL} & set(bare)
     assert set(search.refusals(made(Calibrated, form="keras2"), VARIANTS.values())) == trained
     assert not search.refusals(made(Trainable, form="keras2"), VARIANTS.values())
+
+
+def test_of_many_reasons_the_commonest_are_printed_and_the_others_counted() -> None:
+    reasons = {f"v{place}": f"reason {min(place, 5)}" for place in range(9)}
+    lines = search.told(reasons)
+    assert lines[0] == "4 variants skipped: reason 5"
+    assert len(lines) == 6
+    assert search.few_reasons(lines) == [*lines[:2], "… and 4 more reasons in report.md"]
+    assert search.few_reasons(lines[:3]) == lines[:3]
 
 
 @pytest.mark.parametrize(

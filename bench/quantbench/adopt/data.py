@@ -25,6 +25,8 @@ from quantbench.reference import overlap
 from quantbench.reference.npy_folder import Stored
 
 OPTIONS = {"test": "--data", "calibration": "--calibration", "train": "--train-data"}
+# Arrays of a data pack that a reason names -> the option that gives them.
+_OPTION_OF_ARRAYS = {"x_train and y_train": OPTIONS["train"], "x_calibration": OPTIONS["calibration"]}
 SplitData = dict[str, tuple[Inputs, Array | None]]
 # A larger .npz is unpacked onto the disk. Also the largest data pack that is one file.
 SMALL_BYTES = 200 * 2**20
@@ -33,6 +35,13 @@ SMALL_BYTES = 200 * 2**20
 _CALIBRATION_VALUES = 2**27
 _TRAINING_SHARE = 0.25  # of the machine's memory, for training data as float32, which is held as a whole
 _MOST_LABEL_BYTES = 256 * 2**20  # larger labels, as of pixels, stay on the disk
+
+
+def with_option(reason: str) -> str:
+    """Name the option in the place of the arrays that a model lacks."""
+    for arrays, option in _OPTION_OF_ARRAYS.items():
+        reason = reason.replace(f"({arrays})", f"({option})")
+    return reason
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from quantbench.adopt import limits, task
+from quantbench.adopt import data, limits, task
 from quantbench.adopt.limits import Limit, Unsupported
 from quantbench.adopt.understand import Understood
 from quantbench.core.amounts import Amount
@@ -498,7 +498,7 @@ def refused(report: Report) -> list[Refusal]:
     for cell in report.cells:
         if cell.failure is not None:
             what = "" if cell.failure.what == "unsupported" else f"{cell.failure.what}: "
-            reason = f"{what}{cell.failure.reason}"
+            reason = data.with_option(f"{what}{cell.failure.reason}")
         elif (broken := _broken(cell)) is not None:
             reason = broken
         else:

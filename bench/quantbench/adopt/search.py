@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from quantbench.adopt import ranking, task, understand
+from quantbench.adopt import data, ranking, task, understand
 from quantbench.build import preflight
 from quantbench.core.arrays import Array
 from quantbench.core.options import RunOptions
@@ -40,6 +40,7 @@ SHORTLIST = {
     "aeq_dynamic_wi4_octav_afp32": "an eighth of the size, with clipped weights: whether int4 is worth a look",
     "qat_wi8_ai8": "int8 that training has made up for, where there is data to train on",
 }
+MOST_REASONS = 3  # lines on what is skipped
 CANDIDATE_SECONDS = 1.0  # of timing: enough to tell 10 %, and most of the rest is the start of six processes
 
 
@@ -98,7 +99,7 @@ def search(
     of = len(of_every_model())
     say(f"making and scoring {len(tried)} {shown} of {of}" + (": the shortlist (--all for all)" * short))
     skipped = told(refused) if narrow else []
-    for line in skipped:
+    for line in few_reasons(skipped):
         say(line)
     wanted = dict.fromkeys(session.cell_ids(), kinds)
 
@@ -129,7 +130,7 @@ def run_predictions(session: Session, model: str) -> dict[str, Array]:
 def refusals(model: ReferenceModel, variants: Collection[Variant]) -> dict[str, str]:
     """Return variant -> why it cannot be made, known from the model's form and data alone."""
     found = {variant.name: preflight.refusal(model, variant) for variant in variants}
-    return {name: reason for name, reason in found.items() if reason}
+    return {name: data.with_option(reason) for name, reason in found.items() if reason}
 
 
 def shortlist(refused: Mapping[str, str]) -> list[str]:
@@ -140,7 +141,15 @@ def shortlist(refused: Mapping[str, str]) -> list[str]:
 def told(refused: Mapping[str, str]) -> list[str]:
     """Return one line a reason for everything that was refused before it was tried."""
     by_reason = Counter(refused.values())
-    return [f"{count} variant{'s' * (count > 1)} skipped: {reason}" for reason, count in by_reason.items()]
+    return [f"{count} variant{'s' * (count > 1)} skipped: {reason}" for reason, count in by_reason.most_common()]
+
+
+def few_reasons(lines: Sequence[str]) -> list[str]:
+    """Return the first of these lines, and how many more there are in the report."""
+    if len(lines) <= MOST_REASONS:
+        return list(lines)
+    kept = lines[: MOST_REASONS - 1]
+    return [*kept, f"… and {len(lines) - len(kept)} more reasons in report.md"]
 
 
 # ---------------------------------------------------------------- what can still win

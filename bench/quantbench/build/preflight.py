@@ -5,7 +5,7 @@ from quantbench.reference import float_model, training
 from quantbench.reference.model import ReferenceModel
 from quantbench.variants import FLOAT_CONTROL, Variant
 
-NO_CALIBRATION = "it needs calibration data, and there is none (--calibration)"
+NO_CALIBRATION = "it needs calibration data, and there is none (x_calibration)"
 
 
 def refusal(model: ReferenceModel, variant: Variant) -> str:

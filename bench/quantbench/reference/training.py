@@ -11,7 +11,7 @@ from quantbench.reference import training_facts
 from quantbench.reference.model import Recipe, ReferenceModel
 
 NO_KERAS_2 = "it trains a Keras 2 model, and tf-keras is not installed beside this TensorFlow"
-NO_DATA = "it needs training data with labels, and there is none (--train-data)"
+NO_DATA = "it needs training data with labels, and there is none (x_train and y_train)"
 
 
 def seed_everything(seed: int) -> Any:
