@@ -110,7 +110,7 @@ def test_in_a_repository_with_a_config_its_folders_are_adopted_into(
 
 
 def test_lines_before_the_answer_leave_fewer_for_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    left: list[int] = []
+    before: list[str] = []
 
     def tried(*given: Any, **_: Any) -> commands.Tried:
         for note in ("loading m.keras", "metric: accuracy", "making and scoring 9 variants"):
@@ -119,10 +119,35 @@ def test_lines_before_the_answer_leave_fewer_for_it(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(commands, "tried", tried)
     said: list[str] = []
-    shown = commands.Shown(said.append, said.append, lambda _, most: left.append(most) or "Ship float32.")
+    shown = commands.Shown(said.append, said.append, lambda _, said: before.extend(said) or "Ship float32.")
     assert commands.try_once(GIVEN, tmp_path, "", tmp_path, 1.0, shown) is Exit.GREEN
     assert len(said) == 4
-    assert left == [commands.MOST_LINES - 3]
+    assert before == said[:3]
+
+
+def test_a_warning_that_was_printed_before_the_answer_is_not_repeated(tmp_path: Path) -> None:
+    _, run, _ = recorded(tmp_path, [made("float32", 4000), made("ptq_a", 1000)])
+    assert run.advice is not None
+    notes = ["metric: accuracy", "warning: scales differ"]
+    advice = run.advice.model_copy(update={"warnings": ["float32 has no skill", *commands.of_data(notes)]})
+    lines = commands.after(advice, notes).splitlines()
+    assert [line for line in lines if line.startswith("warning: ")] == ["warning: float32 has no skill"]
+    assert "warning: scales differ" in commands.after(advice, ["metric: accuracy"]).splitlines()
+    assert '"scales differ"' in commands.Shown.on(print, print, as_json=True).render(advice, notes)
+    many = run.advice.model_copy(update={"warnings": [f"warning {place}" for place in range(20)]})
+    assert len(commands.after(many, ["note"] * 10).splitlines()) <= commands.MOST_LINES - 10
+
+
+def test_warnings_of_the_advice_come_before_those_of_the_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    _, run, _ = recorded(tmp_path, [made("float32", 4000), made("ptq_a", 1000)])
+    assert run.advice is not None
+    of_advice = run.advice.model_copy(update={"warnings": ["float32 has no skill"]})
+    monkeypatch.setattr(commands, "run_predictions", lambda *_: {})
+    monkeypatch.setattr(commands.ranking, "judged_of", lambda _: [])
+    monkeypatch.setattr(commands.ranking, "advise", lambda *_: of_advice)
+    understood = cast(Any, SimpleNamespace(notes=["warning: scales differ"], model=SimpleNamespace(name="m")))
+    advice = commands.advised(cast(Any, SimpleNamespace(report=run)), understood, GIVEN.max_drop)
+    assert advice.warnings == ["float32 has no skill", "scales differ"]
 
 
 def test_of_many_notes_the_warnings_are_shown_and_are_in_the_advice() -> None:

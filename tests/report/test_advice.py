@@ -272,12 +272,15 @@ def test_what_was_printed_before_the_answer_takes_from_its_lines(most: int) -> N
     assert len(lines) <= most
     assert lines[-1].startswith("Ship aeq_static_wi8_ai8_of_a_long_name_0: ")
     assert any("→ aeq_static_wi8_ai8_of_a_long_name_0" in line for line in lines)
+    assert any(re.match(r"warning: .* \(and \d more warnings in report.md\)$", line) for line in lines)
     left_out = sum(
-        int(found[1]) if (found := re.match(r"… and (\d+) more variants left out", line)) else 1
+        int(found[1]) if (found := re.match(r"(?:… and )?(\d+)(?: more)? variants left out", line)) else 1
         for line in lines
         if "left out" in line
     )
     assert left_out == 40
+    named = any(line.startswith("left out: ") for line in lines)
+    assert named == any("more variants left out" in line for line in lines)
 
 
 # ------------------------------------------------------------ the same everywhere
@@ -328,7 +331,7 @@ def test_the_record_survives_a_file_and_json_is_the_advice_alone(tmp_path: Path)
     said: list[str] = []
     shown = Shown.on(said.append, lambda _: None, as_json=True)
     shown.say("a note")
-    shown.answer(shown.render(made, 30))
+    shown.answer(shown.render(made, []))
     parsed = json.loads(said[0])
     assert (len(said), parsed["choice"], parsed["judged"][0]["limit"]) == (1, "ptq_good", 0.5)
     assert {one["variant"]: one["verdict"] for one in parsed["variants"]} == {

@@ -37,21 +37,27 @@ class Shown:
 
     Attributes:
         say: progress and notes.
-        answer: the advice, put into text by ``render``, which is told how many lines are left.
+        answer: the advice, put into text by ``render``, which is told what lines were printed before it.
     """
 
     say: Say
     answer: Say
-    render: Callable[[Advice, int], str] = screen
+    render: Callable[[Advice, Sequence[str]], str]
 
     @staticmethod
     def on(out: Say, err: Say, as_json: bool) -> "Shown":
         """Print everything to ``out``; as JSON the advice alone."""
-        return Shown(err, out, _as_json) if as_json else Shown(out, out)
+        return Shown(err, out, _as_json) if as_json else Shown(out, out, after)
 
 
-def _as_json(advice: Advice, most: int) -> str:
-    del most
+def after(advice: Advice, said: Sequence[str]) -> str:
+    """Return the advice for a terminal, in the lines that are left, without warnings that were printed before."""
+    new = [each for each in advice.warnings if f"{WARNING}{each}" not in said]
+    return screen(advice.model_copy(update={"warnings": new}), MOST_LINES - len(said))
+
+
+def _as_json(advice: Advice, said: Sequence[str]) -> str:
+    del said
     return json_text(rounded(advice.model_dump(mode="json", exclude_none=True)))
 
 
@@ -87,16 +93,15 @@ def try_once(
     target: str = "",
 ) -> Exit:
     """Quantize, measure and recommend, and show the advice; see :func:`tried`."""
-    said = 0
+    said: list[str] = []
 
     def say(line: str) -> None:
-        nonlocal said
-        said += 1
+        said.append(line)
         shown.say(line)
 
     done = tried(given, folder, variants, report_dir, latency_budget, say, prefer, everything, target=target)
     if done.advice is not None:
-        shown.answer(shown.render(done.advice, MOST_LINES - said))
+        shown.answer(shown.render(done.advice, said))
     return done.status
 
 
@@ -172,7 +177,7 @@ def advised(
     """
     predictions = run_predictions(session, understood.model.name)
     advice = ranking.advise(session.report, ranking.judged_of(understood), predictions, limit, prefer)
-    return advice.model_copy(update={"warnings": [*of_data(understood.notes), *advice.warnings]})
+    return advice.model_copy(update={"warnings": [*advice.warnings, *of_data(understood.notes)]})
 
 
 def of_data(notes: Sequence[str]) -> list[str]:

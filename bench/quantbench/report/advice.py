@@ -26,7 +26,7 @@ from quantbench.records import (
 )
 from quantbench.report import formatting
 
-MOST_LINES = 30  # of all that a command prints, before the answer too
+MOST_LINES = 30  # of what a command prints, before the answer too; the shortest answer may go beyond it
 MOST_OUTPUTS = 3
 
 
@@ -368,12 +368,8 @@ def _screen(advice: Advice, shown: _Shown) -> list[str]:
     head += _more(len(advice.judged) - shown.outputs, "outputs, each with its own limit")
     refusals = [f"left out: {refusal(one)}" for one in advice.refused[: shown.refusals]]
     left = advice.refused[shown.refusals :]
-    others = "other " if refusals else ""
-    refusals += _more(
-        sum(len(one.variants) for one in left),
-        f"variants left out, for {len(left)} {others}reason{'s' * (len(left) > 1)} (report.md)",
-    )
-    warnings = [f"warning: {each}" for each in advice.warnings[: shown.warnings]]
+    refusals += _left_out(left, bool(refusals))
+    warnings = _warnings(advice.warnings, shown.warnings)
     table = ["", *_table(advice, shown.rows), ""] if advice.variants else []
     last = [too_few(advice), undecided(advice), next_best(advice) if shown.second else "", _where(advice)]
     return [
@@ -397,6 +393,23 @@ def _one_line(text: str, longest: int) -> str:
 
 def _more(count: int, what: str) -> list[str]:
     return [f"… and {count} more {what}"] if count > 0 else []
+
+
+def _left_out(left: Sequence[Refusal], some_named: bool) -> list[str]:
+    """Count the variants left out whose reasons are not shown."""
+    count = sum(len(one.variants) for one in left)
+    if some_named:
+        return _more(count, f"variants left out, for {len(left)} other reason{'s' * (len(left) > 1)} (report.md)")
+    return [f"{count} variant{'s' * (count > 1)} left out (see report.md)"] if count else []
+
+
+def _warnings(warnings: Sequence[str], most: int) -> list[str]:
+    """Return the first warnings, the last of them with how many more there are."""
+    lines = [f"warning: {each}" for each in warnings[:most]]
+    if (left := len(warnings) - most) > 0:
+        more = f" (and {left} more warning{'s' * (left > 1)} in report.md)"
+        lines[-1] = f"{_one_line(lines[-1], LONGEST_SENTENCE - len(more))}{more}"
+    return lines
 
 
 def _table(advice: Advice, most: int) -> list[str]:
