@@ -176,5 +176,29 @@ def test_before_an_answer_an_hour_of_work_is_told_in_few_lines(monkeypatch: pyte
         few.show(Counts("cells", second, 3600, 1))
         if second == 60:
             assert len([line for line in said if line.startswith("cells: ")]) == 3
-    assert len(said) <= 20
+    assert len(said) <= 12
     assert said[1] == "cells: 0 of 3600 done, 1 running"
+
+
+def test_before_an_answer_six_hours_have_hardly_more_lines_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    few = Few(said.append)
+    began = time.monotonic()
+    for second in range(0, 6 * 3600, 5):
+        monkeypatch.setattr(progress.time, "monotonic", lambda at=second: began + at)
+        few.show(Counts("cells", 0, 9, 1))
+    assert len(said) <= 11
+
+
+def test_before_an_answer_the_last_remark_is_printed_with_how_many_were_left_out() -> None:
+    said: list[str] = []
+    few = Few(said.append)
+    for number in range(7):
+        few.say(f"m/v{number}: disturbed")
+    few.say("the search for causes was stopped")
+    few.close()
+    few.close()
+    few.say("after the end")
+    few.close()
+    assert said[3:] == ["the search for causes was stopped (4 other remarks left out before it)", "after the end"]
+    assert said[:3] == ["m/v0: disturbed", "m/v1: disturbed", "m/v2: disturbed"]

@@ -16,7 +16,6 @@ from quantbench.core.streams import lenient
 
 QUIET_SECONDS = 60.0
 WITHIN_SECONDS = 15.0  # between lines on how far a cell is
-LONGEST_SILENCE = 300.0  # between lines of which there are to be few; some CI ends what prints nothing for 10 minutes
 MOST_REMARKS = 3
 
 
@@ -167,18 +166,30 @@ class JudgedLines(Lines):
 class Few(Lines):
     """Print few lines: at the start, after 15 s, after 30 s more, and so on, each time after twice as long.
 
-    What failed is not named, for the answer that follows does so.
+    What failed is not named, for the answer that follows does so. Of many remarks the first are printed at once, and
+    the last one at the end, with how many were left out.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
         super().__init__(say, WITHIN_SECONDS)
         self._remarks = 0
+        self._last_remark = ""
 
     def say(self, line: str) -> None:
-        """See :class:`Progress`; the first remarks alone."""
+        """See :class:`Progress`."""
         self._remarks += 1
         if self._remarks <= MOST_REMARKS:
             super().say(line)
+        else:
+            self._last_remark = line
+
+    def close(self) -> None:
+        """See :class:`Progress`."""
+        left_out = self._remarks - MOST_REMARKS - 1
+        if self._last_remark:
+            more = f" ({left_out} other remark{'s' * (left_out > 1)} left out before it)" if left_out else ""
+            super().say(f"{self._last_remark}{more}")
+        self._remarks, self._last_remark = min(self._remarks, MOST_REMARKS), ""
 
     def finished(self, line: str, counts: Counts, failed: bool) -> None:
         """See :class:`Progress`."""
@@ -189,7 +200,7 @@ class Few(Lines):
         begins = not self._began and counts.running > 0
         if begins or silent > self._quiet:
             if self._began:
-                self._quiet = min(2 * self._quiet, LONGEST_SILENCE)
+                self._quiet *= 2
             self._began = True
             super().say(_progress_line(counts))
 
