@@ -7,17 +7,14 @@ equal the CPU's. *Of the first row*: values that equal what the CPU computes wit
 of all of them.
 """
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from quantbench.core.arrays import Array
-from quantbench.measure import gpu_devices
 from quantbench.tflite.litert import LiteRT
 
-from studies import _common
-from studies.gpu_operators import on_gpu
+from studies.gpu_operators import compare_files, on_gpu
 from studies.gpu_stride import signed
 
 
@@ -90,18 +87,18 @@ def row(case: Case, folder: Path | None = None) -> list[str]:
 
 def main() -> None:
     """Compare all cases, and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--files", type=Path, help="folder to leave the .tflite files in")
-    parser.add_argument("--report-dir", type=Path, default=Path("reports"))
-    given = parser.parse_args()
-    if given.files is not None:
-        given.files.mkdir(parents=True, exist_ok=True)
-    device = ", ".join(one.label for one in gpu_devices.find().devices)
+
+    def rows(folder: Path | None) -> list[list[str]]:
+        return [row(case, folder) for case in CASES]
+
     headers = ["operator, shape", "bytes of the file", "of the CPU's", "of the first row"]
-    words = (__doc__ or "").strip().split("\n\n")[-1]
-    table = _common.table(headers, [row(case, given.files) for case in CASES])
-    machine = _common.machine().rpartition("; ")[0] + "."
-    _common.write(given.report_dir, "gpu_constants.md", ["# Rows of a constant", words, device, table, machine])
+    compare_files(
+        __doc__ or "",
+        "gpu_constants.md",
+        "Rows of a constant",
+        headers,
+        lambda folder: [row(case, folder) for case in CASES],
+    )
 
 
 if __name__ == "__main__":

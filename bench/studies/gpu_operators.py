@@ -12,6 +12,7 @@ of the values' own.
 import argparse
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,28 @@ def _ended(artifact: bytes, position: int) -> bytes:
         model.signatureDefs = []
 
     return edited(artifact, change)
+
+
+def compare_files(
+    doc: str, name: str, title: str, headers: list[str], rows: Callable[[Path | None], list[list[str]]]
+) -> None:
+    """Read a study's options, compare its files on both processors, and write the table.
+
+    Args:
+        doc: of the study; its last paragraph explains the columns.
+        name: of the report.
+        rows: of the table, from the folder to leave the .tflite files in, if any.
+    """
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=Path, help="folder to leave the .tflite files in")
+    parser.add_argument("--report-dir", type=Path, default=Path("reports"))
+    given = parser.parse_args()
+    if given.files is not None:
+        given.files.mkdir(parents=True, exist_ok=True)
+    device = ", ".join(one.label for one in gpu_devices.find().devices)
+    table = _common.table(headers, rows(given.files))
+    machine = _common.machine().rpartition("; ")[0] + "."
+    _common.write(given.report_dir, name, [f"# {title}", doc.strip().split("\n\n")[-1], device, table, machine])
 
 
 def on_gpu(artifact: bytes, inputs: dict[str, Array]) -> Array | None:

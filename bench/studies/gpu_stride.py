@@ -8,18 +8,15 @@ with a stride of one. The device computes float shaders and the three-by-three k
 is not the device that loses the stride, but the kernel that the accelerator chooses for a pointwise convolution.
 """
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from quantbench.core.arrays import Array
-from quantbench.measure import gpu_devices
 from quantbench.tflite.litert import LiteRT
 
-from studies import _common
-from studies.gpu_operators import on_gpu
+from studies.gpu_operators import compare_files, on_gpu
 
 SIZE, CHANNELS = 8, 4
 
@@ -127,18 +124,18 @@ def row(case: Case, folder: Path | None = None) -> list[str]:
 
 def main() -> None:
     """Compare all cases, and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--files", type=Path, help="folder to leave the .tflite files in")
-    parser.add_argument("--report-dir", type=Path, default=Path("reports"))
-    given = parser.parse_args()
-    if given.files is not None:
-        given.files.mkdir(parents=True, exist_ok=True)
-    device = ", ".join(one.label for one in gpu_devices.find().devices)
+
+    def rows(folder: Path | None) -> list[list[str]]:
+        return [row(case, folder) for case in CASES]
+
     headers = ["convolution", "bytes of the file", "of the CPU's", "of a stride of one"]
-    words = (__doc__ or "").strip().split("\n\n")[-1]
-    table = _common.table(headers, [row(case, given.files) for case in CASES])
-    machine = _common.machine().rpartition("; ")[0] + "."
-    _common.write(given.report_dir, "gpu_stride.md", ["# A stride that is ignored", words, device, table, machine])
+    compare_files(
+        __doc__ or "",
+        "gpu_stride.md",
+        "A stride that is ignored",
+        headers,
+        lambda folder: [row(case, folder) for case in CASES],
+    )
 
 
 if __name__ == "__main__":
