@@ -24,7 +24,7 @@ from quantbench.errors import Exit
 from quantbench.gate import (
     RULES,
     _common,
-    _gpu,
+    _gpu_null,
     _hosts,
     _instructions,
     _latency,
@@ -135,6 +135,12 @@ def slowed(plant: str) -> set[str]:
 def trials() -> int:
     [count] = {each["trials"] for each in selftest()["latency"]["plants"]}
     return int(count)
+
+
+def differing(arithmetic: str) -> int:
+    """Examples that a healthy artifact answered otherwise on a software device, at most."""
+    null = _gpu_null.NULLS["software"][arithmetic]
+    return round((1 - null.agreement) * null.examples)
 
 
 def spread(shares: list[float]) -> str:
@@ -303,8 +309,8 @@ def facts() -> dict[str, list[str]]:
         "arm.md": arm_answers(),
         "gpu.md": [
             f"(the first {gpu.SOFTWARE.examples} on a software device, the first {gpu.REAL.examples:,} on others)",
-            f"Below {percent(_gpu.GPU_AGREEMENT)} is red",
-            f"then {100 * _gpu.GPU_SLACK:g} points less than that are red",
+            f"of {_gpu_null.NULLS['software']['float'].examples} examples, none was answered otherwise in float",
+            f"{differing('hybrid')} at most with hybrid arithmetic, {differing('integer')} at most in integers",
         ],
         "micro.md": [
             f"more than {percent(1 - _micro.MICRO_SHARE)} of them (exact binomial test)",

@@ -18,6 +18,7 @@ from quantbench.records import (
     BaselineCell,
     BaselineValue,
     Cell,
+    Device,
     Kind,
     Measurement,
     OperatorCount,
@@ -159,13 +160,13 @@ def _score_and_size_moves(
 
 
 def gpu_agreement(cell: Cell, old: BaselineCell, report: Report) -> dict[str, float]:
-    """Agreements by device, as far as they are below the usual limit; a device that was not measured keeps its own."""
+    """Agreements by device, as far as no healthy artifact's is as low; one that was not measured keeps its own."""
     found = dict(old.gpu_agreement)
     for device, name in _measured_gpus(cell, report):
         measured = cell.measurements.get(of_output("gpu_agreement", name))
-        found.pop(device, None)
-        if measured is not None and measured.value < gate.GPU_AGREEMENT:
-            found[device] = measured.value
+        found.pop(device.name, None)
+        if measured is not None and gate.less_than_healthy(measured, device, cell.census):
+            found[device.name] = measured.value
     return found
 
 
@@ -176,12 +177,12 @@ def accepted_gpu(cell: Cell, old: BaselineCell, report: Report) -> dict[str, Acc
         agreement, left, macs = (
             cell.measurements.get(of_output(each, name)) for each in ("gpu_agreement", "gpu_left", "gpu_left_macs")
         )
-        found.pop(device, None)
+        found.pop(device.name, None)
         if agreement is None:
             continue
         of = (0, 0) if left is None else (int(left.value), left.n)
         work = None if macs is None else int(macs.value)
-        found[device] = AcceptedGpu(
+        found[device.name] = AcceptedGpu(
             agreement=agreement.value, examples=agreement.n, left=of[0], operators=of[1], left_macs=work
         )
     return found
@@ -191,18 +192,18 @@ def gpu_refusal(cell: Cell, old: BaselineCell, report: Report) -> dict[str, str]
     """Why this run's devices do not run it, where they did not; others keep their own."""
     found = dict(old.gpu_refusal)
     for device, name in _measured_gpus(cell, report):
-        found.pop(device, None)
+        found.pop(device.name, None)
         if refusal := _refusal(cell, name):
-            found[device] = refusal
+            found[device.name] = refusal
     return found
 
 
-def _measured_gpus(cell: Cell, report: Report) -> list[tuple[str, str]]:
+def _measured_gpus(cell: Cell, report: Report) -> list[tuple[Device, str]]:
     """Return (device, what the names of its measurements end in) where the cell was measured there, or refused."""
     if Kind.GPU not in cell.verdicts:
         return []
     return [
-        (device.name, name)
+        (device, name)
         for name, device in report.environment.gpus.items()
         if _refusal(cell, name) or of_output("gpu_agreement", name) in cell.measurements
     ]

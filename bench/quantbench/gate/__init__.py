@@ -43,7 +43,8 @@ from quantbench.gate._fidelity import (
     fidelity,
     is_distance_of,
 )
-from quantbench.gate._gpu import GPU_AGREEMENT, GPU_SLACK, gpu, gpu_left, gpu_limit, gpu_refused, no_gpu
+from quantbench.gate._gpu import gpu, gpu_left, gpu_refused, no_gpu
+from quantbench.gate._gpu_null import less_than_healthy
 from quantbench.gate._hosts import LEAST_HOSTS, elsewhere, hosts_with, spread_of_hosts
 from quantbench.gate._instructions import (
     BY_OPERATOR,
@@ -171,8 +172,6 @@ __all__ = [
     "EXCUSABLE",
     "FIDELITY_REASON",
     "FURTHER",
-    "GPU_AGREEMENT",
-    "GPU_SLACK",
     "INSTRUCTIONS_TOLERANCE",
     "INSTRUCTIONS_TOLERANCE_REASON",
     "IN_TURNS",
@@ -263,7 +262,6 @@ __all__ = [
     "floor_moved",
     "gpu",
     "gpu_left",
-    "gpu_limit",
     "gpu_refused",
     "grown_most",
     "growths",
@@ -282,6 +280,7 @@ __all__ = [
     "latency_beside",
     "latency_in_stages",
     "least_sd",
+    "less_than_healthy",
     "limit_alpha",
     "look",
     "memory",

@@ -129,12 +129,17 @@ def conversion(
 
 
 def fewer_than_accepted(agreement: Measurement, accepted: float) -> float:
+    """Return the p-value of :func:`fewer_than` where as many examples were accepted."""
+    return fewer_than(agreement, accepted, agreement.n)
+
+
+def fewer_than(agreement: Measurement, accepted: float, examples: int) -> float:
     """Return the one-sided p-value of Fisher's exact test (1935) that fewer examples agree than were accepted."""
     from scipy.stats import hypergeom  # slow to load
 
     n = agreement.n
-    now, before = round((1 - agreement.value) * n), round((1 - accepted) * n)
-    return float(hypergeom.sf(now - 1, 2 * n, now + before, n))
+    now, before = round((1 - agreement.value) * n), round((1 - accepted) * examples)
+    return float(hypergeom.sf(now - 1, n + examples, now + before, n))
 
 
 def as_long(steps: Measurement, control: Measurement) -> Judgement:

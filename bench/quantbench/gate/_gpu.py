@@ -3,15 +3,11 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from quantbench.gate._agreement import RED_AT, fewer_than_accepted
+from quantbench.gate._agreement import RED_AT, fewer_than
 from quantbench.gate._common import Subject, beyond, same_reason
 from quantbench.gate._gpu_faults import seen_on, strided_pointwise, words
+from quantbench.gate._gpu_null import beyond_healthy, less_than_healthy, null_of
 from quantbench.records import AcceptedGpu, Action, BaselineCell, Census, Device, Judgement, Kind, Measurement, Verdict
-
-# A GPU rounds differently, and computes dynamic range quantization in float where the CPU uses integers: 0.96 of
-# 200 examples was measured without any defect. A wrong kernel was measured at 0.75.
-GPU_AGREEMENT = 0.95
-GPU_SLACK = 0.05
 
 
 def gpu(
@@ -25,8 +21,9 @@ def gpu(
 ) -> Judgement:
     """Judge whether the GPU agrees with ``litert-cpu``.
 
-    With an accepted agreement on this device, red are fewer agreeing examples than that beyond chance (Fisher's exact
-    test, one-sided); without one, less than a fixed share. What a known fault explains is a known limitation.
+    Red are fewer agreeing examples than were accepted on this device, beyond chance (Fisher's exact test, one-sided);
+    where nothing was, fewer than of any healthy artifact on such a device. What a known fault explains is a known
+    limitation.
 
     Args:
         measured: ``gpu_agreement``, ``gpu_left`` and ``gpu_left_macs``; empty where nothing was measured.
@@ -47,7 +44,7 @@ def gpu(
         return no_gpu(
             f"did not run on {device.name}, which supports none of its operators: the CPU computed everything"
         )
-    judged = _agreement(subject, measured["gpu_agreement"], device, baseline, strided_pointwise(census))
+    judged = _agreement(subject, measured["gpu_agreement"], device, baseline, census)
     macs = measured.get("gpu_left_macs")
     if macs is not None and macs.value == macs.n and macs.low is None:
         words = "the CPU computed all of its multiplications"
@@ -174,47 +171,59 @@ def no_gpu(reason: str) -> Judgement:
     return _judgement(Verdict.UNJUDGED, reason, detail=reason)
 
 
-def gpu_limit(baseline: BaselineCell | None, device: Device) -> float:
-    """Return the lowest agreement that passes on this device: an accepted low one minus slack, or the usual limit."""
-    accepted = baseline.gpu_agreement.get(device.name) if baseline else None
-    return GPU_AGREEMENT if accepted is None else max(0.0, min(GPU_AGREEMENT, accepted - GPU_SLACK))
-
-
 def _agreement(
-    subject: Subject, agreement: Measurement, device: Device, baseline: BaselineCell | None, faulty: list[int]
+    subject: Subject, agreement: Measurement, device: Device, baseline: BaselineCell | None, census: Census | None
 ) -> Judgement:
-    accepted = baseline.gpu.get(device.name) if baseline else None
-    message = f"{device.label} agrees with litert-cpu on {100 * agreement.value:.2f} % of {agreement.n} examples; "
-    if accepted is not None and accepted.examples == agreement.n:
-        limit = None
-        p_value = fewer_than_accepted(agreement, accepted.agreement)
-        red, before = p_value <= RED_AT, accepted.agreement
-        message += f"{100 * before:.2f} % accepted" + (f" (p = {p_value:.2g}, fails below {RED_AT:g})" * red)
+    accepted, faulty = _accepted(baseline, device, agreement.n), strided_pointwise(census)
+    low = less_than_healthy(agreement, device, census)
+    if accepted is not None:
+        p_value = fewer_than(agreement, accepted.agreement, accepted.examples)
+        before = f"{100 * accepted.agreement:.2f} % accepted"
     else:
-        limit = gpu_limit(baseline, device)
-        red, before = agreement.value < limit, None
-        message += f"at least {100 * limit:g} % required"
-    low = agreement.value < GPU_AGREEMENT
+        p_value, before = beyond_healthy(agreement, device, census), _lowest_healthy(device, census)
+    red = p_value <= RED_AT
+    message = (
+        f"{device.label} agrees with litert-cpu on {100 * agreement.value:.2f} % of {agreement.n} examples; {before}"
+    )
+    message += f" (p = {p_value:.2g}, fails below {RED_AT:g})" * red
     verdict = Verdict.REGRESSED if red else Verdict.PASS
     if faulty and low:
-        never = before is None and device.name not in (baseline.gpu_agreement if baseline else ())
-        known = seen_on(device) and (never or not red)
+        known = seen_on(device) and (accepted is None or not red)
         verdict = Verdict.UNSUPPORTED if known else verdict
         message += f"; {words(faulty)}{': a known limitation' * known}"
-    elif faulty and before is not None and before < GPU_AGREEMENT:
+    elif faulty and accepted is not None and less_than_healthy(_as_measured(accepted), device, census):
         verdict = Verdict.IMPROVED
         message += "; its known fault with strides is mended, accept that"
     warned = Action(what="wrong results: do not ship this file to such a GPU")
     actions = [warned, *subject.choices()] if verdict is Verdict.REGRESSED else []
     actions = subject.choices() if verdict is Verdict.IMPROVED else actions
-    return _judgement(verdict, message, agreement, limit, actions=actions)
+    return _judgement(verdict, message, agreement, actions=actions)
+
+
+def _accepted(baseline: BaselineCell | None, device: Device, examples: int) -> AcceptedGpu | None:
+    """Return what was accepted on a device; older baselines hold low shares alone, and not of how many examples."""
+    if baseline is None:
+        return None
+    low = baseline.gpu_agreement.get(device.name)
+    older = None if low is None else AcceptedGpu(agreement=low, examples=examples)
+    return baseline.gpu.get(device.name, older)
+
+
+def _as_measured(accepted: AcceptedGpu) -> Measurement:
+    return Measurement(value=accepted.agreement, unit="fraction", n=accepted.examples)
+
+
+def _lowest_healthy(device: Device, census: Census | None) -> str:
+    """Say what an artifact is held to where nothing was accepted on the device."""
+    null, kind = null_of(device, census)
+    lowest = f"healthy artifacts were never below {100 * null.agreement:g} % of {null.examples} on {kind} devices"
+    return lowest if kind == device.kind else f"{lowest}, and nobody has measured them on a {device.kind} one"
 
 
 def _judgement(
     verdict: Verdict,
     words: str,
     agreement: Measurement | None = None,
-    limit: float | None = None,
     detail: str = "",
     actions: Sequence[Action] = (),
     against: Literal["nothing", "baseline"] = "nothing",
@@ -227,7 +236,6 @@ def _judgement(
         value=agreement.value if agreement else None,
         reference=1.0 if agreement else None,
         unit="fraction" if agreement else "",
-        tolerance=None if limit is None else 1 - limit,
         message=words,
         detail=detail,
         actions=list(actions),
