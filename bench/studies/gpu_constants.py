@@ -68,7 +68,7 @@ def file_of(case: Case, constant: Array) -> bytes:
     return signed(model, 2, schema, flatbuffer_utils)
 
 
-def row(case: Case, folder: Path | None = None) -> list[str]:
+def row(case: Case, folder: Path | None = None, driver: str | None = None) -> list[str]:
     """Compare one case; the file is left in the folder."""
     random = np.random.default_rng(0)
     constant, values = (random.integers(1, 9, case.shape).astype(np.float32) for _ in range(2))
@@ -77,7 +77,7 @@ def row(case: Case, folder: Path | None = None) -> list[str]:
         (folder / f"{case.words.replace(', ', '_').replace(' ', '')}.tflite").write_bytes(file)
     rows = constant.reshape(-1, case.shape[-1])
     first = file_of(case, np.broadcast_to(rows[:1], rows.shape))
-    made = on_gpu(file, {"x": values[np.newaxis]})
+    made = on_gpu(file, {"x": values[np.newaxis]}, driver)
     if made is None:
         return [case.words, f"{len(file):,}", "does not run", ""]
     kernels = [np.asarray(LiteRT(one, runtime="litert-reference").call([values])[0]) for one in (file, first)]
@@ -87,17 +87,13 @@ def row(case: Case, folder: Path | None = None) -> list[str]:
 
 def main() -> None:
     """Compare all cases, and write the table."""
-
-    def rows(folder: Path | None) -> list[list[str]]:
-        return [row(case, folder) for case in CASES]
-
     headers = ["operator, shape", "bytes of the file", "of the CPU's", "of the first row"]
     compare_files(
         __doc__ or "",
         "gpu_constants.md",
         "Rows of a constant",
         headers,
-        lambda folder: [row(case, folder) for case in CASES],
+        lambda folder, driver: [row(case, folder, driver) for case in CASES],
     )
 
 

@@ -67,14 +67,14 @@ def _ended(artifact: bytes, position: int) -> bytes:
 
 
 def compare_files(
-    doc: str, name: str, title: str, headers: list[str], rows: Callable[[Path | None], list[list[str]]]
+    doc: str, name: str, title: str, headers: list[str], rows: Callable[[Path | None, str | None], list[list[str]]]
 ) -> None:
-    """Read a study's options, compare its files on both processors, and write the table.
+    """Read a study's options, compare its files on the CPU and on each device, and write a table of each.
 
     Args:
         doc: of the study; its last paragraph explains the columns.
         name: of the report.
-        rows: of the table, from the folder to leave the .tflite files in, if any.
+        rows: of a table, from the folder to leave the .tflite files in, if any, and the device's driver, if chosen.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=Path, help="folder to leave the .tflite files in")
@@ -82,14 +82,20 @@ def compare_files(
     given = parser.parse_args()
     if given.files is not None:
         given.files.mkdir(parents=True, exist_ok=True)
-    device = ", ".join(one.label for one in gpu_devices.find().devices)
-    table = _common.table(headers, rows(given.files))
+    tables = [
+        f"{device.label}\n\n{_common.table(headers, rows(given.files, gpu_devices.driver_of(device)))}"
+        for device in gpu_devices.find().devices
+    ]
     machine = _common.machine().rpartition("; ")[0] + "."
-    _common.write(given.report_dir, name, [f"# {title}", doc.strip().split("\n\n")[-1], device, table, machine])
+    _common.write(given.report_dir, name, [f"# {title}", doc.strip().split("\n\n")[-1], *tables, machine])
 
 
-def on_gpu(artifact: bytes, inputs: dict[str, Array]) -> Array | None:
-    """Return the first output on the GPU, as stored, of shape (n, ...); None where it does not run."""
+def on_gpu(artifact: bytes, inputs: dict[str, Array], driver: str | None = None) -> Array | None:
+    """Return the first output on the GPU, as stored, of shape (n, ...); None where it does not run.
+
+    Args:
+        driver: its ``.json``, where several were chosen.
+    """
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         (folder / "a.tflite").write_bytes(artifact)
@@ -101,7 +107,7 @@ def on_gpu(artifact: bytes, inputs: dict[str, Array]) -> Array | None:
             "seconds": 0.0,
             "seed": 0,
         }
-        done = child_process.start("quantbench.measure.gpu_worker", job, 120, gpu_devices.child_environment())
+        done = child_process.start("quantbench.measure.gpu_worker", job, 120, gpu_devices.child_environment(driver))
         if done.returncode != 0:
             print(done.stderr.strip().splitlines()[-1:], file=sys.stderr)
             return None

@@ -3,7 +3,7 @@
 from quantbench.records import Census, Device
 
 # Where it was seen. Elsewhere the same artifact is red, and its message names the operators.
-_SEEN_ON = ("SwiftShader",)
+_SEEN_ON = ("SwiftShader", "llvmpipe")
 
 
 def strided_pointwise(census: Census | None) -> list[int]:

@@ -31,7 +31,7 @@ from quantbench.records import Device
 from quantbench.reference.metrics import CODE as METRICS
 from quantbench.reference.model import ReferenceModel
 from quantbench.tflite import graph, work
-from quantbench.tflite.litert_gpu import Reader, adapter, lost, on_cpu, refusal, trouble
+from quantbench.tflite.litert_gpu import Reader, adapter, lost, no_adapter, on_cpu, refusal, trouble
 
 SECONDS = 0.3  # of timing in each process
 LIMIT_SECONDS = 120
@@ -239,6 +239,8 @@ def _run_worker(job: dict[str, Any]) -> _Done:
         raise GpuFailed(f"the device was lost: {gone[:300]}")
     if done.returncode > 0 and (words := refusal(done.stderr)):
         raise Refused(words)
+    if done.returncode > 0 and (lacks := no_adapter(done.stderr)):
+        raise GpuFailed(lacks)
     if done.returncode != 0:  # the cause is near the end of LiteRT's log, after lines that have to be skipped
         raise GpuFailed(f"the GPU process {child_process.ended(done.returncode)}: {trouble(done.stderr)[:300]}")
     try:

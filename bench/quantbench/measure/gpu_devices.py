@@ -28,8 +28,7 @@ CHOICE = "QUANTBENCH_VULKAN"
 REQUIRED = "QUANTBENCH_REQUIRE_GPU"
 LIMIT_SECONDS = 60
 MOST_BYTES = 2**20  # of a driver's description
-# Where distributions and Chrome install it. (Mesa's llvmpipe 22.3 was tried and does not work: it lacks
-# shaderUniformBufferArrayDynamicIndexing, so that LiteRT accepts no adapter.)
+# Where distributions and Chrome install it.
 SWIFTSHADER = (
     "/usr/lib/chromium/vk_swiftshader_icd.json",
     "/usr/lib64/chromium-browser/vk_swiftshader_icd.json",

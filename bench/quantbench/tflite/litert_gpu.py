@@ -24,6 +24,8 @@ _REFUSED_WHOLE = re.compile(r"ERROR: \[model_load\.cc:\d+\] (.+)")
 _NO_KERNEL = re.compile(r"Failed to create litert::ml_drift::DelegateKernelLiteRt: (.+)")
 _NO_TYPE = re.compile(r"ValueError: Unsupported dtype: (\w+)")
 _PREFIX = re.compile(r"^[IWEF]\d{4} \S+ +\d+ (?=\S+:\d+\] )")  # time and thread: other ones in each process
+_NO_ADAPTER = "No adapters found"
+_LACKING = re.compile(r"^Warning: (Vulkan .+ required)", re.MULTILINE)
 _LOST = re.compile(r".*device (?:was|is|has been) lost.*|.*device lost.*|.*VK_ERROR_DEVICE_LOST.*", re.IGNORECASE)
 
 
@@ -135,6 +137,17 @@ def refusal(log: str) -> str:
     if match is None and no_type is not None:
         return f"LiteRT's buffers hold no {no_type[1]}, the type of its input or output"
     return match[1] if match else ""
+
+
+def no_adapter(log: str) -> str:
+    """Say that LiteRT accepts no device of the driver, and which feature it misses; empty where it accepted one."""
+    if _NO_ADAPTER not in log:
+        return ""
+    lacking = _LACKING.search(log)
+    why = f" ({lacking[1]})" if lacking else ""
+    return (
+        f"LiteRT accepts no device of this driver{why}: install a newer one, as 22.3 of Mesa is too old and 25.0 is not"
+    )
 
 
 def trouble(log: str) -> str:
