@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -201,14 +200,6 @@ def test_each_device_gets_its_own_driver(tmp_path: Path, monkeypatch: pytest.Mon
     assert gpu_devices.driver_sha256(REAL) == ""
 
 
-@pytest.fixture
-def asked_afresh() -> Iterator[None]:
-    """The devices are asked for once in a process; here once in a test."""
-    gpu_devices.find.cache_clear()
-    yield
-    gpu_devices.find.cache_clear()
-
-
 @pytest.mark.usefixtures("asked_afresh")
 @pytest.mark.parametrize(
     ("script", "told"),
@@ -396,7 +387,7 @@ def test_a_run_shows_the_software_device_and_judges_its_answers(quantbench: Quan
     assert done.status == 0, done.output
     assert "a software device: its predictions are gated, its times say nothing about a GPU" in done.output
     text = (done.reports / "latest" / "report.md").read_text()
-    assert f"### GPU: {device.label}" in text
+    assert f"### Accelerator: {device.label}" in text
     assert "(software" in text
     cell = done.cell("seed_cnn/ptq_static_wi8_ai8")
     assert cell["verdicts"] == {"gpu": "pass"}

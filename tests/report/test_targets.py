@@ -147,12 +147,12 @@ def test_gpus_stand_beside_each_other_with_what_they_left_to_the_cpu(tmp_path: P
         "3 of 182, at most 2.5 % of the multiplications",
         "",
     ]
-    assert targets.machines(made) == ["GPU: Card (discrete, d)", "GPU: <b> (software)"]
+    assert targets.machines(made) == ["Accelerator: Card (discrete, d)", "Accelerator: <b> (software)"]
     assert "<b>: computed on the CPU" in targets.words(made)
     page = render(made, Behind.of(tmp_path, made, {}))
     assert "at most 2.5 %" in page
     assert "<b>: score" not in page
-    assert markdown(made).count("### GPU: ") == 2
+    assert markdown(made).count("### Accelerator: ") == 2
 
 
 def test_work_on_a_gpu_that_cannot_be_judged_is_no_reason_why_it_did_not_run() -> None:

@@ -45,6 +45,7 @@ from quantbench.selftest import latency as slower
 from quantbench.selftest import memory as held
 from quantbench.selftest import outcomes, suite
 from quantbench.targets import runner
+from quantbench.tflite import litert_gpu
 from quantbench.variants import VARIANTS, built, of_every_model, settings
 from quantbench.variants.collaborative import CENTROIDS
 from scipy.stats import beta
@@ -308,6 +309,10 @@ def facts() -> dict[str, list[str]]:
         "glossary.md": [f"half of the weights zero; {CENTROIDS} distinct values", "per block of 32 weights"],
         "arm.md": arm_answers(),
         "gpu.md": [
+            "computes in float16 as many GPUs do",
+            f"Version {litert_gpu.MESA_THAT_WORKS} works. LiteRT accepts no device of version {litert_gpu.MESA_TOO_OLD},",
+            "in LiteRT's wheels for x86-64, and",
+            "bfloat16 where the CPU has it",
             f"(the first {gpu.SOFTWARE.examples} on a software device, the first {gpu.REAL.examples:,} on others)",
             f"of {_gpu_null.NULLS['software']['float'].examples} examples, none was answered otherwise in float",
             f"{differing('hybrid')} at most with hybrid arithmetic, {differing('integer')} at most in integers",

@@ -236,6 +236,7 @@ VARIABLES = (
         "QUANTBENCH_VULKAN",
         "Vulkan drivers of GPU checks, comma-separated, also software ones, e.g. swiftshader",
     ),
+    Variable("QUANTBENCH_OPENVINO", "devices of OpenVINO to check too, comma-separated: CPU, GPU, NPU"),
     Variable("QUANTBENCH_REQUIRE_GPU", "1: a machine without a GPU is an error, not a reason to skip its checks"),
     Variable("TMPDIR", "folder for temporary files"),
     Variable("TERM", "dumb: lines instead of a progress bar"),

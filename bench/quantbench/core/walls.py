@@ -342,7 +342,16 @@ def bound(pid: int) -> None:
 
 # Variables read by Python, TensorFlow, a GPU's driver or us; all others may be tokens.
 _KNOWN = {"PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "USER", "LOGNAME", "VIRTUAL_ENV", "CONDA_PREFIX"}
-_KNOWN |= {"LD_LIBRARY_PATH", "XDG_CACHE_HOME", "QUANTBENCH_CACHE", "QUANTBENCH_VULKAN", "NO_COLOR", "COLUMNS", "TERM"}
+_KNOWN |= {
+    "LD_LIBRARY_PATH",
+    "XDG_CACHE_HOME",
+    "QUANTBENCH_CACHE",
+    "QUANTBENCH_VULKAN",
+    "QUANTBENCH_OPENVINO",
+    "NO_COLOR",
+    "COLUMNS",
+    "TERM",
+}
 _FAMILIES = ("LC_", "PYTHON", "TF_", "KERAS_", "CUDA_", "NVIDIA_", "OMP_", "OPENBLAS_", "MKL_", "MALLOC_", "COVERAGE_")
 
 

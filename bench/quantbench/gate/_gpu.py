@@ -161,8 +161,8 @@ def gpu_refused(
         actions = [subject.accept("record it as a known limitation")]
         return _judgement(Verdict.MISSING, f"on {device.name} {reason}", detail=reason, actions=actions)
     if baseline is None or device.name not in baseline.gpu:
-        return no_gpu(f"LiteRT's GPU accelerator does not run it: {reason}")
-    words = f"LiteRT's GPU accelerator no longer runs it on {device.name}: {reason}"
+        return no_gpu(f"LiteRT does not run it on {device.name}: {reason}")
+    words = f"LiteRT no longer runs it on {device.name}: {reason}"
     return _judgement(Verdict.REGRESSED, words, detail=reason, actions=subject.choices())
 
 

@@ -4,7 +4,7 @@ The package wgpu (extra ``gpu``) lists the adapters in a process of its own, so 
 the list, and the run goes on. ``$QUANTBENCH_VULKAN`` chooses the driver of every GPU process: ``swiftshader`` (which
 computes on the CPU, and comes with Chromium), or the path of a driver's ``.json``; or several, comma-separated, whose
 devices are measured side by side. Without it a software device is ignored: its times say nothing about a GPU, and its
-outputs take a minute.
+outputs take a minute. Devices of OpenVINO are measured beside those (:mod:`quantbench.measure.openvino_devices`).
 
     python -m quantbench.measure.gpu_devices        # the adapters, as JSON
 """
@@ -14,7 +14,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import util
 from pathlib import Path
@@ -22,6 +22,7 @@ from pathlib import Path
 from quantbench.core import child_process
 from quantbench.errors import BadInput
 from quantbench.files import read_bytes
+from quantbench.measure import openvino_devices
 from quantbench.records import Device
 
 CHOICE = "QUANTBENCH_VULKAN"
@@ -102,6 +103,8 @@ def driver_of(device: Device) -> str | None:
     Raises:
         BadInput: see :func:`chosen_drivers`.
     """
+    if openvino := openvino_devices.driver_of(device):
+        return openvino
     chosen = chosen_drivers(os.environ)
     return next(iter(chosen), None) if len(chosen) < 2 else find().drivers[device.name]
 
@@ -113,7 +116,7 @@ def driver_sha256(device: Device) -> str:
         BadInput: see :func:`chosen_drivers`.
     """
     driver = driver_of(device)
-    if driver is None:
+    if driver is None or openvino_devices.device_of(driver):
         return ""
     file = Path(driver).parent / _library(driver)
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
@@ -128,6 +131,8 @@ def child_environment(driver: str | None = None) -> dict[str, str]:
     Raises:
         BadInput: see :func:`chosen_drivers`.
     """
+    if openvino_devices.device_of(driver):
+        return openvino_devices.child_environment()
     driver = driver or next(iter(chosen_drivers(os.environ)), None)
     # VK_ICD_FILENAMES is read by loaders older than 1.3.207.
     chosen = {} if driver is None else {"VK_DRIVER_FILES": driver, "VK_ICD_FILENAMES": driver}
@@ -142,6 +147,17 @@ def required() -> bool:
 @lru_cache
 def find() -> Found:
     """List the adapters of this machine, of each driver real ones before software, once per process."""
+    try:
+        further = openvino_devices.find()
+    except BadInput as error:
+        return Found(reason=str(error))
+    vulkan = _of_vulkan()
+    if not further or (vulkan.first is None and os.environ.get(CHOICE)):
+        return vulkan
+    return replace(vulkan, devices=[*vulkan.devices, *further], reason="")
+
+
+def _of_vulkan() -> Found:
     if util.find_spec("wgpu") is None:
         return Found(reason="the package wgpu is not installed: pip install 'quantbench[gpu]'")
     try:

@@ -4,7 +4,7 @@ Reads a job as JSON from standard input, writes its measurements as JSON to stan
 driver goes to standard error:
 
     {"artifacts": {"variant": FILE, "control": FILE}, "inputs": {"variant": FILE.npz, "control": FILE.npz},
-     "answers": FILE.npz or null, "seconds": 0.3, "seed": 0}
+     "answers": FILE.npz or null, "seconds": 0.3, "seed": 0, "driver": "openvino:CPU" or another or null}
 
 A call is timed from its start until its outputs have been read back. Calls of variant and control (which may be
 missing) follow each other in random order.
@@ -19,7 +19,9 @@ import numpy as np
 
 from quantbench.core.arrays import Array
 from quantbench.core.worker import worker_main
+from quantbench.measure.openvino_devices import device_of
 from quantbench.tflite.litert_gpu import LiteRTGPU
+from quantbench.tflite.litert_openvino import LiteRTOpenVINO
 
 WARMUP_CALLS = 5
 LEAST_TURNS = 5
@@ -30,17 +32,22 @@ def run(job: dict[str, Any]) -> dict[str, list[float]]:
     """Return seconds of each timed call, by artifact; the variant's outputs go to a file where the job names one."""
     examples = {name: _read(file) for name, file in job["inputs"].items()}
     # The variant first, so that everything logged about operators up to here is about the variant.
-    runners = {"variant": LiteRTGPU(Path(job["artifacts"]["variant"]))}
+    runners = {"variant": _loaded(job, "variant")}
     print(END_OF_VARIANT, file=sys.stderr, flush=True)
     if job.get("answers"):
         outputs = runners["variant"].run(examples["variant"])
         np.savez(job["answers"], **{f"y_{name}": values for name, values in outputs.items()})  # type: ignore[arg-type]
     if "control" in job["artifacts"]:
-        runners["control"] = LiteRTGPU(Path(job["artifacts"]["control"]))
+        runners["control"] = _loaded(job, "control")
     timed = _timed(runners, examples, job["seconds"], job["seed"])
     for runner in runners.values():
         runner.close()
     return timed
+
+
+def _loaded(job: dict[str, Any], name: str) -> LiteRTGPU:
+    artifact, device = Path(job["artifacts"][name]), device_of(job.get("driver"))
+    return LiteRTGPU(artifact) if device is None else LiteRTOpenVINO(artifact, device)
 
 
 def _read(file: str) -> dict[str, Array]:

@@ -27,7 +27,7 @@ class Device(Record):
     """
 
     name: str
-    kind: Literal["discrete", "integrated", "virtual", "software", "unknown"]
+    kind: Literal["discrete", "integrated", "virtual", "software", "npu", "unknown"]
     driver: str = ""
 
     @property

@@ -408,7 +408,7 @@ def gpu_note(report: Report) -> str | None:
     if not gpus:
         return f"GPU checks skipped: {report.environment.no_gpu}" if report.environment.no_gpu else None
     said = "a software device: its predictions are gated, its times say nothing about a GPU"
-    return f"GPU: {'; '.join(f'{one.label}, {said}' if one.software else one.label for one in gpus)}"
+    return f"Accelerators: {'; '.join(f'{one.label}, {said}' if one.software else one.label for one in gpus)}"
 
 
 def weights(census: Census) -> str:

@@ -245,7 +245,7 @@ GPU = [
     "agrees with litert-cpu",
     "examples",
     "time with read-back, ms",
-    "ratio to float32 on the GPU",
+    "ratio to float32 there",
     "operators left to the CPU",
     "of the multiplications",
     "details",
@@ -263,8 +263,9 @@ def _gpu_table(cells: list[Cell], name: str, device: Device) -> str:
     table = formatting.table(rows, GPU)
     software = " This software device computes on the CPU, so its times say nothing about a GPU." * device.software
     return (
-        f"\n\n### GPU: {formatting.escape(device.label)}\n\n{table}\n\nBatch 1, from the call until the outputs are"
-        " read back, median of a process; ±: standard deviation over fresh processes. Times are shown, not gated."
+        f"\n\n### Accelerator: {formatting.escape(device.label)}\n\n{table}\n\nBatch 1, from the call until the "
+        "outputs are read back, median of a process; ±: standard deviation over fresh processes. Times are shown, not "
+        "gated."
         f"{software}"
     )
 

@@ -86,7 +86,7 @@ def _of_gpu(cell: Cell, device: str) -> list[str]:
 def machines(report: Report) -> list[str]:
     """Describe each GPU and target in one line: what it is, and what is wrong there."""
     tried = any(Kind.GPU in cell.verdicts for cell in report.cells)
-    gpus = [f"GPU: {device.label}" for device in report.environment.gpus.values()] if tried else []
+    gpus = [f"Accelerator: {device.label}" for device in report.environment.gpus.values()] if tried else []
     return [*gpus, *(_machine(name, target) for name, target in report.targets.items())]
 
 

@@ -7,6 +7,7 @@ accelerator computes in float16 where the device can, which is its default.
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from quantbench.tflite.litert import LiteRT, dequantize
 
 # These facts are only found in what the accelerator writes to standard error.
 _SELECTED = re.compile(r"Selected adapter: (.+?), arch=")
+_OPENVINO = re.compile(r"Using Intel OpenVINO device: (\w+)")
+_SELECTED_BY_PLUGIN = re.compile(r"Partitioned subgraph<0>, selected (\d+) ops, from a total of (\d+) ops")
 _SHARED = re.compile(r"(\d+) operations will run on the GPU, and the remaining (\d+) operations will run on the CPU")
 _NONE = re.compile(r"No operations will run on the GPU, and all (\d+) operations will run on the CPU")
 _REFUSED = re.compile(
@@ -24,6 +27,7 @@ _REFUSED_WHOLE = re.compile(r"ERROR: \[model_load\.cc:\d+\] (.+)")
 _NO_KERNEL = re.compile(r"Failed to create litert::ml_drift::DelegateKernelLiteRt: (.+)")
 _NO_TYPE = re.compile(r"ValueError: Unsupported dtype: (\w+)")
 _PREFIX = re.compile(r"^[IWEF]\d{4} \S+ +\d+ (?=\S+:\d+\] )")  # time and thread: other ones in each process
+MESA_TOO_OLD, MESA_THAT_WORKS = "22.3", "25.0"  # of those that were tried
 _NO_ADAPTER = "No adapters found"
 _LACKING = re.compile(r"^Warning: (Vulkan .+ required)", re.MULTILINE)
 _LOST = re.compile(r".*device (?:was|is|has been) lost.*|.*device lost.*|.*VK_ERROR_DEVICE_LOST.*", re.IGNORECASE)
@@ -40,10 +44,7 @@ class LiteRTGPU:
     """
 
     def __init__(self, artifact: Path) -> None:
-        from ai_edge_litert.compiled_model import CompiledModel, HardwareAccelerator
-
-        both = HardwareAccelerator.GPU | HardwareAccelerator.CPU
-        self._model = CompiledModel.from_file(str(artifact), hardware_accel=both)
+        self._model = self._load(artifact)
         signature = self._model.get_signature_by_index(0)
         self._input_names: list[str] = signature["inputs"]
         self._output_names: list[str] = signature["outputs"]
@@ -51,6 +52,12 @@ class LiteRTGPU:
         self._outputs = self._model.create_output_buffers(0)
         details = [buffer.get_tensor_details() for buffer in self._outputs]
         self._shapes = [(tuple(int(size) for size in d["shape"]), np.dtype(d["dtype"])) for d in details]
+
+    def _load(self, artifact: Path) -> Any:
+        from ai_edge_litert.compiled_model import CompiledModel, HardwareAccelerator
+
+        both = HardwareAccelerator.GPU | HardwareAccelerator.CPU
+        return CompiledModel.from_file(str(artifact), hardware_accel=both)
 
     def feeder(self, inputs: Mapping[str, Array]) -> Callable[[int], None]:
         """Return a function that writes example i (modulo their number) into the input buffers."""
@@ -110,7 +117,9 @@ class Reader(LiteRT):
 
 def adapter(log: str) -> str:
     """Parse the name of the adapter that LiteRT chose from its log; empty where it logged none."""
-    match = _SELECTED.search(log)
+    match, openvino = _SELECTED.search(log), _OPENVINO.search(log)
+    if openvino is not None:
+        return f"OpenVINO {openvino[1]}"
     return match[1] if match else ""
 
 
@@ -123,6 +132,8 @@ def on_cpu(log: str) -> tuple[int, int, list[tuple[str, str]]]:
     none, shared, refused = _NONE.search(log), _SHARED.search(log), _REFUSED.search(log)
     lines = refused[1].splitlines() if refused else []
     why = [(name.strip(), reason.strip()) for name, _, reason in (line.partition(":") for line in lines)]
+    if (plugin := _SELECTED_BY_PLUGIN.search(log)) is not None:
+        return int(plugin[2]) - int(plugin[1]), int(plugin[2]), []
     if none is not None:
         return int(none[1]), int(none[1]), why
     if shared is None:
