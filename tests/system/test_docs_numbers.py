@@ -310,7 +310,8 @@ def facts() -> dict[str, list[str]]:
         "arm.md": arm_answers(),
         "gpu.md": [
             "computes in float16 as many GPUs do",
-            f"Version {litert_gpu.MESA_THAT_WORKS} works. LiteRT accepts no device of version {litert_gpu.MESA_TOO_OLD},",
+            f"Version {litert_gpu.MESA_THAT_WORKS} works. LiteRT accepts no",
+            f"of version {litert_gpu.MESA_TOO_OLD}, which Debian's",
             "in LiteRT's wheels for x86-64, and",
             "bfloat16 where the CPU has it",
             f"(the first {gpu.SOFTWARE.examples} on a software device, the first {gpu.REAL.examples:,} on others)",
