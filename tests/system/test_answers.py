@@ -30,6 +30,14 @@ def test_a_target_is_accepted_and_then_gated(three_cells: ThreeCells, tmp_path: 
     assert (found["cells"][0]["verdict"], found["cells"][0]["differ_from_accepted"]) == ("pass", 0)
 
 
+def test_a_reason_that_a_baseline_cannot_hold_is_refused_before_anything_runs(
+    three_cells: ThreeCells, quantbench: Quantbench
+) -> None:
+    done = quantbench("answers", str(three_cells.run), "--accept", "x" * 2001, PATH="/nowhere")
+    assert done.status == 4
+    assert "--accept: 2001 characters, expected at most 2000; give a shorter one" in done.output
+
+
 def test_a_machine_without_an_emulator_says_so(three_cells: ThreeCells, quantbench: Quantbench) -> None:
     run = str(three_cells.run)
     done = quantbench("answers", run, PATH="/nowhere")

@@ -14,6 +14,7 @@ from quantbench import gate
 from quantbench.baselines import seals
 from quantbench.baselines.files import json_path, load, save
 from quantbench.baselines.outputs import outputs_in
+from quantbench.baselines.update import check_length
 from quantbench.core.environment import threads_of
 from quantbench.errors import BadInput
 from quantbench.records import (
@@ -297,6 +298,7 @@ def _check_name(name: str, allowed_names: Iterable[str], argument: str, what: st
 def _checked_reason(reason: str) -> str:
     if not reason.strip():
         raise BadInput('--reason: say why, e.g. --reason "kernel of litert 2.3 is slower; fixed in 2.4"')
+    check_length("--reason", reason.strip())
     return reason.strip()
 
 

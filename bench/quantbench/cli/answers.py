@@ -31,6 +31,7 @@ def answers(
 
     Example: quantbench answers reports/latest --target qemu-aarch64
     """
+    from quantbench.baselines.update import check_length
     from quantbench.build.store import Store, default_root
     from quantbench.core.targets import of_option
     from quantbench.engine.target_answers import compare
@@ -40,6 +41,7 @@ def answers(
     from quantbench.targets.failures import TargetFailed
     from quantbench.targets.runner import Runner
 
+    check_length("--accept", accept.strip())
     chosen = of_option(target, context.meta[SETTINGS].targets)
     if len(chosen) != 1:
         raise BadInput(f"--target: expected one target, found {target!r}; ask one after the other")
