@@ -128,14 +128,15 @@ class Head:
     Attributes:
         name: as reports show it; its predictions are stored as ``VARIANT@NAME``.
         metric: of this output alone, see :meth:`quantbench.reference.metrics.Metric.of`.
-        labels: key of its labels in the data pack, where they are ``y_test.KEY`` and ``y_train.KEY``.
+        labels: key of its labels in the data pack, where they are ``y_test.KEY`` and ``y_train.KEY``; empty: it has
+            those of the main output, and learns nothing by itself.
         loss: as of a model; empty: it is not trained.
         floors: largest drops of this output that a release may have, as of a model; empty: no limit.
     """
 
     name: str
     metric: Metric
-    labels: str
+    labels: str = ""
     loss: str | Callable[[Any], Any] = ""
     floors: Mapping[str, Floor] = field(default_factory=dict)
 
