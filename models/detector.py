@@ -36,19 +36,21 @@ def build(keras: Any) -> Any:
         x = layers.Conv2D(channels, 3, strides=stride, padding="same", use_bias=False)(x)
         return layers.ReLU()(layers.BatchNormalization()(x))
 
+    def head(x: Any) -> list[Any]:
+        constant = keras.initializers.Constant
+        sides = layers.Conv2D(4, 3, padding="same", use_bias=False)(x)
+        sides = layers.BatchNormalization(gamma_initializer=constant(SPREAD), beta_initializer=constant(TYPICAL))(sides)
+        scores = layers.Conv2D(CLASSES, 3, padding="same", bias_initializer=constant(RARE), activation="sigmoid")(x)
+        return [layers.ReLU()(sides), scores]
+
     canvas = x = keras.Input((CANVAS, CANVAS, 1))
     for channels, stride in ((12, 2), (24, 2), (48, 2), (64, 1)):
         x = block(x, channels, stride)
-    constant = keras.initializers.Constant
-    sides = layers.Conv2D(4, 3, padding="same", use_bias=False)(x)
-    sides = layers.BatchNormalization(gamma_initializer=constant(SPREAD), beta_initializer=constant(TYPICAL))(sides)
-    boxes = layers.ReLU()(sides)
-    scores = layers.Conv2D(CLASSES, 3, padding="same", bias_initializer=constant(RARE), activation="sigmoid")(x)
-    return keras.Model(canvas, [boxes, scores, layers.Concatenate()([boxes, scores])], name="detector")
+    return keras.Model(canvas, [*head(x), layers.Concatenate()(head(x))], name="detector")
 
 
 def training(x: Array, y: Array) -> tuple[Inputs, Array]:
-    """Canvases and their mirror images, with both answers of each cell."""
+    """Canvases and their mirror images, with the answers of each cell in all three outputs."""
     left, top, right, bottom, kind = np.moveaxis(y, -1, 0)
     mirrored = np.stack([1 - right, top, 1 - left, bottom, kind], axis=-1)
     inputs = as_unit_floats(np.concatenate([x, x[:, :, ::-1]]))
@@ -57,7 +59,7 @@ def training(x: Array, y: Array) -> tuple[Inputs, Array]:
 
 
 def _cells(y: Array) -> Array:
-    """Boxes (n, 2, 5) -> distances, -1 in cells without an object, and scores of all cells, shape (n, 8 * 8 * 9)."""
+    """Boxes (n, 2, 5) -> targets of the three outputs in one row; distances are -1 in cells without an object."""
     distances = np.full((len(y), CELLS, CELLS, 4), -1, dtype=np.float32)
     scores = np.zeros((len(y), CELLS, CELLS, CLASSES), dtype=np.float32)
     scene, place = np.nonzero(y[..., 4] >= 0)
@@ -67,11 +69,12 @@ def _cells(y: Array) -> Array:
     sides = [across - left, down - top, right - across, bottom - down]
     distances[scene, row, column] = np.stack(sides, axis=1)
     scores[scene, row, column, y[scene, place, 4].astype(int)] = 1
-    return np.concatenate([distances.reshape(len(y), -1), scores.reshape(len(y), -1)], axis=1)
+    outputs = [distances, scores, np.concatenate([distances, scores], axis=3)]
+    return np.concatenate([each.reshape(len(y), -1) for each in outputs], axis=1)
 
 
 def loss(_keras: Any) -> Any:
-    """Return the loss of distances, or of scores, whichever it is given.
+    """Return the loss of distances, of scores, or of both, by the number of values of a cell.
 
     Sources: Yu et al. 2016, "UnitBox" (arXiv:1608.01471); Lin et al. 2017, "Focal Loss" (arXiv:1708.02002).
     """
@@ -91,10 +94,14 @@ def loss(_keras: Any) -> Any:
         right = tf.where(real > 0, found, 1 - found)
         return tf.reduce_sum(-((1 - right) ** 2) * tf.math.log(right) / 2, axis=[1, 2, 3])
 
-    def either(real: Any, found: Any) -> Any:
-        return of_boxes(real, found) if found.shape[-1] == 4 else of_scores(real, found)
+    def of_output(real: Any, found: Any) -> Any:
+        if found.shape[-1] == 4:
+            return of_boxes(real, found)
+        if found.shape[-1] == CLASSES:
+            return of_scores(real, found)
+        return of_boxes(real[..., :4], found[..., :4]) + of_scores(real[..., 4:], found[..., 4:])
 
-    return either
+    return of_output
 
 
 def _detections(distances: Array, scores: Array) -> Array:
@@ -128,6 +135,10 @@ def joined(outputs: Inputs, _inputs: Inputs) -> Array:
     return _detections(outputs[JOINED][..., :4], outputs[JOINED][..., 4:])
 
 
+HALF = Floor(0.1, "float16 keeps 11 significant bits; a larger drop is a bug, not rounding")
+SHIPPED = Floor(1.0, "the largest drop this project would ship for a third of the size")
+COARSE = Floor(20.0, "four bits are too coarse for so few channels: not to be shipped, kept to see them get better")
+
 MODEL = ReferenceModel(
     name="detector",
     description="A small one-stage detector of garments: boxes and scores apart, and joined in one tensor",
@@ -135,19 +146,25 @@ MODEL = ReferenceModel(
     train=Recipe(epochs=9, batch_size=32, learning_rate=4e-3, schedule="cosine"),
     finetune=Recipe(epochs=1, batch_size=16, learning_rate=3e-4, schedule="cosine"),
     weights="weights/detector.npz",
-    weights_sha256="5d487f682bd903ed2996f879a1c47635cbd69e48a27011a19ef45119ec4896ce",
+    weights_sha256="799ffd13afd4e942b6bc7e99ba2d27003cf11f6abf7578401d4b6984b9db928c",
     data="data/placed_garments.npz",
     data_sha256="119760bbb3ff2beaea9f505873216c9ab0460a8fa8279dc99bc8c35c2336cf9b",
-    floors={
-        "ptq": Floor(1.0, "x"),
-        "qat": Floor(1.0, "x"),
-    },
+    floors={"ptq": SHIPPED, "qat": SHIPPED, "*wi4*": COARSE, "ptq_float16": HALF},
     classes=("top", "trousers", "dress", "footwear", "bag"),
     metric=replace(by_name("mean_average_precision"), predict=apart, outputs=(BOXES, SCORES)),
     heads=(
-        Head("joined", replace(by_name("mean_average_precision"), predict=joined, outputs=(JOINED,))),
-        Head("box_iou", replace(by_name("box_iou"), predict=apart, outputs=(BOXES, SCORES))),
+        Head(
+            "joined",
+            replace(by_name("mean_average_precision"), predict=joined, outputs=(JOINED,)),
+            floors={"*wi4*": COARSE, "*_afp32": SHIPPED, "ptq_float16": HALF},
+        ),
+        Head(
+            "box_iou",
+            replace(by_name("box_iou"), predict=apart, outputs=(BOXES, SCORES)),
+            floors={"ptq": SHIPPED, "qat": SHIPPED, "*wi4*": COARSE},
+        ),
     ),
     loss=loss,
     training=training,
+    trained_outputs=(BOXES, SCORES, JOINED),
 )

@@ -168,6 +168,8 @@ class ReferenceModel:
         metric: how outputs become a score.
         prepare: raw examples -> model inputs (float32).
         training: (raw x, y) -> (inputs, targets) to fit on; default: prepared x and y.
+        trained_outputs: outputs that ``training`` gives targets for, as one row of values in their order; empty: those
+            of the metric.
         stateful: whether the runtime keeps state between calls, which is then reset before each example.
         smallest_drop: smallest drop of the score that matters, in the metric's unit; None: the metric's own.
         gate_variants: variants that a run measures where ``--variants`` names none; empty: all.
@@ -194,6 +196,7 @@ class ReferenceModel:
     metric: Metric = ACCURACY
     prepare: Callable[[Inputs], Inputs] = as_unit_floats
     training: Callable[[Array, Array], tuple[Inputs, Array]] | None = None
+    trained_outputs: tuple[str, ...] = ()
     stateful: bool = False
     smallest_drop: float | None = None
     gate_variants: tuple[str, ...] = ()
