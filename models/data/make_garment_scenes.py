@@ -15,6 +15,7 @@ import argparse
 import hashlib
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,9 +43,9 @@ def chosen(classes: np.ndarray, generator: np.random.Generator) -> int:
     return int(generator.choice(np.flatnonzero(classes == generator.integers(1, CLASSES))))
 
 
-def background(generator: np.random.Generator) -> np.ndarray:
-    """A plane of grey values that slopes in a random direction."""
-    across, down = np.meshgrid(np.linspace(-1, 1, CANVAS), np.linspace(-1, 1, CANVAS))
+def background(generator: np.random.Generator, side: int = CANVAS) -> np.ndarray:
+    """A square plane of grey values that slopes in a random direction."""
+    across, down = np.meshgrid(np.linspace(-1, 1, side), np.linspace(-1, 1, side))
     low, slope = generator.uniform(0, 96), generator.uniform(-48, 48, 2)
     return np.clip(low + slope[0] * across + slope[1] * down, 0, 160)
 
@@ -70,18 +71,23 @@ def scenes(images: np.ndarray, labels: np.ndarray, count: int, seed: int) -> tup
     return np.stack([canvas for canvas, _ in made]), np.stack([classes for _, classes in made])
 
 
+def source() -> Any:
+    """Open Fashion-MNIST as an ``.npz``, hash-checked."""
+    found = hashlib.sha256(SOURCE.read_bytes()).hexdigest()
+    if found != SOURCE_SHA256:
+        sys.exit(f"{SOURCE}: sha256 is {found}, expected {SOURCE_SHA256}; restore the file from git")
+    return np.load(SOURCE, allow_pickle=False)
+
+
 def main() -> None:
     """Write the pack and print its own hash."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("garment_scenes.npz"))
     arguments = parser.parse_args()
-    found = hashlib.sha256(SOURCE.read_bytes()).hexdigest()
-    if found != SOURCE_SHA256:
-        sys.exit(f"{SOURCE}: sha256 is {found}, expected {SOURCE_SHA256}; restore the file from git")
     arrays = {}
-    with np.load(SOURCE, allow_pickle=False) as source:
+    with source() as images:
         for split, count in SCENES.items():
-            x, y = scenes(source[f"x_{split}"], source[f"y_{split}"], count, SEEDS[split])
+            x, y = scenes(images[f"x_{split}"], images[f"y_{split}"], count, SEEDS[split])
             arrays |= {f"x_{split}": x, f"y_{split}": y}
     np.savez_compressed(arguments.out, **arrays)
     print(f"{arguments.out}: {arguments.out.stat().st_size:,} bytes")

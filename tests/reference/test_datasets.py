@@ -66,6 +66,19 @@ def test_the_text_is_as_its_package_prints_it() -> None:
         script["pack"](b"In the beginning")
 
 
+def test_the_placed_garments_are_what_their_script_makes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(MODELS / "data"))
+    script = runpy.run_path(str(MODELS / "data" / "make_placed_garments.py"))
+    held = read_npz(MODELS / "data" / "placed_garments.npz", "pack")
+    for split in ("train", "test"):
+        canvases, boxes = script["made"](split, 20)
+        assert np.array_equal(held[f"x_{split}"][:20], canvases)
+        assert np.array_equal(held[f"y_{split}"][:20], boxes)
+    garment = np.pad(np.ones((2, 4), bool), ((1, 3), (0, 2)))
+    assert script["box_of"](garment, 10, 20).tolist() == [10, 21, 14, 23]
+    assert script["shared"](np.array([0, 0, 4, 4]), np.array([2, 0, 10, 4])) == 0.5
+
+
 def test_a_pack_with_a_wrong_hash_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "pack.npz"
     np.savez(path, x_train=np.zeros(1))

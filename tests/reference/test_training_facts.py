@@ -8,6 +8,7 @@ import pytest
 from made_up_cells import Model, model
 from quantbench.reference import training
 from quantbench.reference.datasets import Pack, Split
+from quantbench.reference.metrics import ACCURACY
 from quantbench.reference.model import Recipe
 
 pytestmark = pytest.mark.slow
@@ -33,6 +34,25 @@ def trained(recipe: Recipe = RECIPE, seed: int = 0, loss: Any = "sparse_categori
     keras.utils.set_random_seed(0)
     network = keras.Sequential([keras.layers.Dense(2, activation="softmax", input_shape=(4,))])
     return training.fit(network, few, recipe, seed)
+
+
+def _three_columns(x: Any, y: Any) -> Any:
+    return x, np.stack([y, 1 - y, y], axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "learn"), [(("output_0",), [True, False]), (("output_0", "output_1"), [True, True])]
+)
+def test_the_outputs_that_have_targets_are_trained(outputs: tuple[str, ...], learn: list[bool]) -> None:
+    own = {"training": _three_columns if len(outputs) == 2 else None, "trained_outputs": outputs, "loss": "mse"}
+    few = Few(**(vars(model()) | {"prepare": _as_it_is, "metric": ACCURACY.of("output_0")} | own))
+    keras = training.tensorflow().keras
+    x = keras.Input((4,))
+    network = keras.Model(x, [keras.layers.Dense(width)(x) for width in (2, 1)])
+    before = [layer.get_weights() for layer in network.layers[1:]]
+    training.fit(network, few, RECIPE, 0)
+    after = [layer.get_weights() for layer in network.layers[1:]]
+    assert [not np.array_equal(b[0], a[0]) for b, a in zip(before, after, strict=True)] == learn
 
 
 @pytest.fixture(scope="module")

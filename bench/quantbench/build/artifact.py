@@ -127,6 +127,8 @@ def model_source(model: ReferenceModel) -> dict[str, Any]:
         name: _declared(getattr(model, name))
         for name in ("build", "prepare", "training", "loss", "train", "finetune", "stateful", "form", "trusted")
     }
+    if model.trained_outputs:
+        parts["trained outputs"] = repr(model.trained_outputs)
     parts |= {f"metric {name}": _declared(getattr(model.metric, name)) for name in ("name", "predict", "value")}
     for head in model.heads:
         of_head = [_declared(part) for part in (head.metric.name, head.metric.predict, head.metric.value, head.loss)]

@@ -45,9 +45,9 @@ def scores(model: ReferenceModel, trained: bool, outcomes: Sequence[Outcome]) ->
     good = [outcome for outcome in outcomes if outcome.failure is None]
     if len(good) == len(outcomes) and np.isfinite(values).all():
         measurements["score"] = _score(model.metric, values, n, trained)
-        more = model.pack().test.more
+        test = model.pack().test
         for head in model.heads:
-            of_head = [head.metric.value(outcome.heads[head.name], more[head.labels]) for outcome in outcomes]
+            of_head = [head.metric.value(outcome.heads[head.name], test.labels(head.labels)) for outcome in outcomes]
             if np.isfinite(of_head).all():
                 measurements[of_output("score", head.name)] = _score(head.metric, of_head, n, trained)
     if good:

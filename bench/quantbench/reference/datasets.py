@@ -48,6 +48,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.y)
 
+    def labels(self, key: str) -> Array:
+        """Return the labels of a further output; those of the main one where the output has no key of its own."""
+        return self.more[key] if key else self.y
+
 
 @dataclass(frozen=True)
 class Pack:

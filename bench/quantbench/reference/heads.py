@@ -22,7 +22,7 @@ class OfHead(ReferenceModel):
         """Load the model's data with the labels of this output as those of the test split. Raises BadInput."""
         assert self.whole is not None
         found = self.whole.pack()
-        return replace(found, test=replace(found.test, y=found.test.more[self.labels]))
+        return replace(found, test=replace(found.test, y=found.test.labels(self.labels)))
 
 
 def of_head(model: ReferenceModel, head: Head) -> ReferenceModel:

@@ -128,14 +128,15 @@ class Head:
     Attributes:
         name: as reports show it; its predictions are stored as ``VARIANT@NAME``.
         metric: of this output alone, see :meth:`quantbench.reference.metrics.Metric.of`.
-        labels: key of its labels in the data pack, where they are ``y_test.KEY`` and ``y_train.KEY``.
+        labels: key of its labels in the data pack, where they are ``y_test.KEY`` and ``y_train.KEY``; empty: it has
+            those of the main output, and learns nothing by itself.
         loss: as of a model; empty: it is not trained.
         floors: largest drops of this output that a release may have, as of a model; empty: no limit.
     """
 
     name: str
     metric: Metric
-    labels: str
+    labels: str = ""
     loss: str | Callable[[Any], Any] = ""
     floors: Mapping[str, Floor] = field(default_factory=dict)
 
@@ -167,6 +168,8 @@ class ReferenceModel:
         metric: how outputs become a score.
         prepare: raw examples -> model inputs (float32).
         training: (raw x, y) -> (inputs, targets) to fit on; default: prepared x and y.
+        trained_outputs: outputs that ``training`` gives targets for, as one row of values in their order; empty: those
+            of the metric.
         stateful: whether the runtime keeps state between calls, which is then reset before each example.
         smallest_drop: smallest drop of the score that matters, in the metric's unit; None: the metric's own.
         gate_variants: variants that a run measures where ``--variants`` names none; empty: all.
@@ -193,6 +196,7 @@ class ReferenceModel:
     metric: Metric = ACCURACY
     prepare: Callable[[Inputs], Inputs] = as_unit_floats
     training: Callable[[Array, Array], tuple[Inputs, Array]] | None = None
+    trained_outputs: tuple[str, ...] = ()
     stateful: bool = False
     smallest_drop: float | None = None
     gate_variants: tuple[str, ...] = ()

@@ -70,8 +70,9 @@ def _trained_part(tf: Any, keras_model: Any, model: ReferenceModel, recipe: Reci
     found = _keras_outputs(keras_model, model)
     outputs, targets, losses = [], [], []
     if model.loss:
-        parts = _columns(y, [found[name] for name in model.metric.outputs])
-        for name, part in zip(model.metric.outputs, parts, strict=True):
+        names = model.trained_outputs or model.metric.outputs
+        parts = _columns(y, [found[name] for name in names])
+        for name, part in zip(names, parts, strict=True):
             outputs.append(found[name])
             targets.append(part)
             losses.append(made(model.loss))

@@ -1,4 +1,4 @@
-"""Score detections by COCO's mean average precision, computed by pycocotools (an optional extra).
+"""Score detections: COCO's mean average precision, computed by pycocotools, and how well boxes cover labelled ones.
 
 An example's detections are rows of x1, y1, x2, y2, score, class; its labels are rows of x1, y1, x2, y2, class, with
 rows of class -1 at the end where it has fewer than others. Corners may be in any unit and in either order of axes, if
@@ -7,16 +7,15 @@ both have the same. Source: Lin et al. 2014, "Microsoft COCO: Common Objects in 
 
 import contextlib
 import io
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from quantbench.core.arrays import Array, Inputs
-from quantbench.errors import BadInput
 from quantbench.reference.metrics.metric import Metric, first_output
 
 DETECTION, TRUTH = 6, 5  # numbers of a detection and of a label, see above
-_OPTIONAL = "quantbench[detection]"
 FORM = (
     "outputs of shape (n, boxes, 6) with x1, y1, x2, y2, score, class, or --output BOXES,SCORES,CLASSES of shapes "
     "(n, boxes, 4), (n, boxes), (n, boxes)"
@@ -86,35 +85,42 @@ def _unlike(predictions: Array, labels: Array) -> str:
 
 
 def _overlap(rows: Array, labels: Array) -> float:
-    """Return the mean over labelled boxes of the best IoU with a detection in the same example."""
-    best = []
-    for detections, boxes in zip(rows, labels, strict=True):
-        real, found = boxes[boxes[:, 4] >= 0, None, :4], detections[None, detections[:, 4] > 0, :4]
-        if real.size and found.size:
-            sides = np.minimum(real[..., 2:], found[..., 2:]) - np.maximum(real[..., :2], found[..., :2])
-            shared = np.prod(np.maximum(sides, 0), axis=2)
-            areas = [np.prod(np.maximum(each[..., 2:] - each[..., :2], 0), axis=2) for each in (real, found)]
-            best += (shared / np.maximum(areas[0] + areas[1] - shared, 1e-12)).max(axis=1).tolist()
-    return float(np.mean(best)) if best else 0.0
+    """Return the mean over labelled boxes of the best IoU with a detection in the same example; 0 without boxes."""
+    best = _best_overlaps(rows, labels)[labels[..., 4] >= 0]
+    return float(np.mean(best)) if best.size else 0.0
+
+
+def _best_overlaps(rows: Array, labels: Array) -> Array:
+    """Return the best IoU of each labelled box with a detection in the same example, shape (n, boxes)."""
+    boxes, found = labels[:, :, None, :4].astype(np.float64), rows[:, None, :, :4].astype(np.float64)
+    sides = np.minimum(boxes[..., 2:], found[..., 2:]) - np.maximum(boxes[..., :2], found[..., :2])
+    shared = np.prod(np.maximum(sides, 0), axis=3)
+    areas = [np.prod(np.maximum(each[..., 2:] - each[..., :2], 0), axis=3) for each in (boxes, found)]
+    overlaps = shared / np.maximum(areas[0] + areas[1] - shared, 1e-12)
+    return np.asarray(np.where(rows[:, None, :, 4] > 0, overlaps, 0).max(axis=2, initial=0.0))
 
 
 def average_precision(predictions: Array, labels: Array) -> float:
-    """Compute the mean average precision over classes and IoU thresholds; NaN where there is no box.
+    """Compute the mean average precision over classes and IoU thresholds; NaN where there is no box."""
+    evaluated = _matched(predictions, labels)
+    if evaluated is None:
+        return float("nan")
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluated.accumulate()
+    precision = evaluated.eval["precision"][:, :, :, 0, -1]  # all areas, up to 100 detections
+    return float(np.mean(precision[precision > -1])) if (precision > -1).any() else float("nan")
 
-    Raises:
-        BadInput: pycocotools is not installed.
-    """
-    try:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-    except ImportError:
-        raise BadInput(f"--metric: mean_average_precision needs pycocotools: pip install '{_OPTIONAL}'") from None
+
+def _matched(predictions: Array, labels: Array) -> Any:
+    """Return pycocotools' ``COCOeval`` with each detection matched to a labelled box or none; None without boxes."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
     truths, found = _truths(labels), _found(predictions)
     if not truths:
-        return float("nan")
-    classes = sorted({one["category_id"] for one in truths})
+        return None
     images = [{"id": i + 1} for i in range(len(labels))]
-    categories = [{"id": one} for one in classes]
+    categories = [{"id": one} for one in sorted({one["category_id"] for one in truths})]
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
         sides = []
         for annotations in (truths, found):
@@ -123,10 +129,61 @@ def average_precision(predictions: Array, labels: Array) -> float:
             side.createIndex()
             sides.append(side)
         evaluated = COCOeval(*sides, "bbox")
+        evaluated.params.areaRng = evaluated.params.areaRng[:1]  # of any size
         evaluated.evaluate()
-        evaluated.accumulate()
-    precision = evaluated.eval["precision"][:, :, :, 0, -1]  # all areas, up to 100 detections
-    return float(np.mean(precision[precision > -1])) if (precision > -1).any() else float("nan")
+    return evaluated
+
+
+def _precision_of_chosen(predictions: Array, labels: Array) -> Callable[[Array], float] | None:
+    """Match detections once, which no resample changes, and weigh them by how often their example is chosen.
+
+    Detections are laid out by class in falling order of their scores, one row for each class and IoU threshold.
+    """
+    evaluated = _matched(predictions, labels)
+    if evaluated is None:
+        return None
+    n, recalls = len(labels), evaluated.params.recThrs
+    classes, thresholds = len(evaluated.params.catIds), len(evaluated.params.iouThrs)
+    real = np.stack([np.sum(labels[..., 4] == one, axis=1) for one in evaluated.params.catIds], axis=1)
+    by_class = [_ranked(evaluated.evalImgs[one * n : (one + 1) * n], thresholds) for one in range(classes)]
+    width = max(1, *(len(examples) for examples, _ in by_class))
+    example = np.zeros((classes, width), dtype=np.int64)
+    there = np.zeros((classes, 1, width))
+    right = np.zeros((classes, thresholds, width))
+    for one, (examples, matches) in enumerate(by_class):
+        example[one, : len(examples)] = examples
+        there[one, :, : len(examples)] = 1
+        right[one, :, : len(examples)] = matches
+    beyond = labels[..., 0].size + 1  # more boxes than there are
+    offsets = (beyond + 1) * np.arange(classes * thresholds).reshape(classes, thresholds, 1)
+    end = np.ones((classes, thresholds, 1))
+
+    def value(chosen: Array) -> float:
+        times = np.bincount(chosen, minlength=n)
+        boxes = times @ real
+        found = times[example][:, None, :] * there
+        hits = np.cumsum(found * right, axis=2)
+        precision = hits / np.maximum(np.cumsum(found, axis=2), 1)
+        best_after = np.maximum.accumulate(precision[..., ::-1], axis=2)[..., ::-1]
+        needed = np.stack([np.searchsorted(np.arange(count + 1) / max(1, count), recalls) for count in boxes])
+        # All rows are searched at once, each beyond the one before.
+        laid = np.concatenate([hits, beyond * end], axis=2) + offsets
+        at = np.searchsorted(laid.ravel(), (needed[:, None, :] + offsets).ravel())
+        each = np.concatenate([best_after, 0 * end], axis=2).ravel()[at].reshape(classes, -1)[boxes > 0]
+        return float(np.mean(each)) if each.size else float("nan")
+
+    return value
+
+
+def _ranked(examples: list[Any], thresholds: int) -> tuple[Array, Array]:
+    """Return the examples that one class's detections are in, best first, and whether each is right by threshold."""
+    with_any = [(number, one) for number, one in enumerate(examples) if one is not None and len(one["dtScores"])]
+    if not with_any:
+        return np.zeros(0, np.int64), np.zeros((thresholds, 0))
+    scores = np.concatenate([one["dtScores"] for _, one in with_any])
+    order = np.argsort(-scores, kind="mergesort")  # as pycocotools sorts
+    places = np.repeat([number for number, _ in with_any], [len(one["dtScores"]) for _, one in with_any])
+    return places[order], np.concatenate([one["dtMatches"] for _, one in with_any], axis=1)[:, order] > 0
 
 
 def _truths(labels: Array) -> list[dict[str, Any]]:
@@ -161,7 +218,18 @@ def _annotation(number: int, image: int, box: Array, category: int) -> dict[str,
 
 
 def _no_box(labels: Array) -> str:
-    return "" if (labels[..., -1] >= 0).any() else "mean_average_precision needs boxes, and every class is -1"
+    return "" if (labels[..., -1] >= 0).any() else "boxes are needed, and every class is -1"
+
+
+def _uncovered(predictions: Array, labels: Array) -> Array:
+    """Return how much of each example's share of all labelled boxes no detection covers, shape (n,)."""
+    there = labels[..., 4] >= 0
+    missed = np.where(there, 1 - _best_overlaps(predictions.reshape(len(labels), -1, DETECTION), labels), 0)
+    return np.asarray(missed.sum(axis=1) * (len(labels) / max(1, int(np.count_nonzero(there)))))
+
+
+def _box_iou(predictions: Array, labels: Array) -> float:
+    return 1 - float(np.mean(_uncovered(predictions, labels)))
 
 
 MEAN_AVERAGE_PRECISION = Metric(
@@ -172,6 +240,21 @@ MEAN_AVERAGE_PRECISION = Metric(
     "continuous",
     _detections,
     average_precision,
+    prepared=_precision_of_chosen,
+    undefined=_no_box,
+    takes="boxes",
+)
+
+# Of each labelled box, with the detection that covers it best, of any class and score.
+BOX_IOU = Metric(
+    "box_iou",
+    True,
+    "pp",
+    100.0,
+    "continuous",
+    _detections,
+    _box_iou,
+    losses=_uncovered,
     undefined=_no_box,
     takes="boxes",
 )

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from quantbench.errors import BadInput
-from quantbench.reference.metrics.boxes import MEAN_AVERAGE_PRECISION
+from quantbench.reference.metrics.boxes import BOX_IOU, MEAN_AVERAGE_PRECISION
 from quantbench.reference.metrics.classes import (
     ACCURACY,
     BINARY_ACCURACY,
@@ -52,6 +52,7 @@ BY_NAME = {
         MASK_ACCURACY_LOGITS,
         MEAN_IOU,
         MEAN_AVERAGE_PRECISION,
+        BOX_IOU,
         MEAN_ABSOLUTE_ERROR,
         MEAN_SQUARED_ERROR,
         ROOT_MEAN_SQUARED_ERROR,
