@@ -474,7 +474,7 @@ def _red_of_trained(
     share = sharing.share(budget)
     p_values, of_seeds = np.where(judged, p_values / tests.weights, 1.0), np.where(judged, of_seeds, 1.0)
     drops = tests.drops(scores)[judged, :seeds].mean(axis=1)
-    spread = tests.model.metric.scale * tests.known.sd
+    spread = tests.model.metric.scale * tests.known.sd[judged]
     theirs = peers(drops, tests.accepted[judged], tests.known.n, spread)
     return {
         OURS: bool((p_values <= share).any() or (of_seeds <= share).any()),
@@ -517,11 +517,9 @@ def _detectable(matrix: Matrix, name: str, crowded: float, trials: int) -> Itera
         yield _detected(of, name, 100 * loss / n, each_way, red)
     if tests is None:
         return
-    metric, baseline = tests.model.metric, matrix.night.baselines[name]
-    for place in np.flatnonzero(tests.olds > 1)[:1]:
+    for place in np.flatnonzero(tests.olds > 1)[:1].tolist():
         alpha = crowded * float(tests.weights[place])
-        repeats = gate.repeats(metric, baseline.seed_scores(), 5, 5, "", tests.known.values[place].values)
-        assert repeats is not None
+        repeats = tests.repeats(matrix.night.baselines[name], place, 5, 5)
         drop = gate.detectable_of(repeats, alpha, 0.0, least)
         seen = drop + repeats.error * random.standard_t(repeats.degrees, trials)
         yield _detected("a trained score, five seeds", name, drop, 0.0, seen > max(repeats.tolerance(alpha), least))
