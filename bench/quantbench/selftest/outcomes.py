@@ -413,7 +413,7 @@ def _qat(night: Night, name: str) -> str:
 
 
 def _trained(matrix: Matrix, name: str, crowded: float, trials: int) -> Iterator[OutcomeRate]:
-    """Make QAT half a point worse: in all its cells, in those with several accepted seeds, and in one seed of five."""
+    """Make QAT half a point worse: in all its cells, in those whose weights are restricted, and in one seed of five."""
     tests = matrix.trained[name]
     if tests.model.metric.correct is None:
         return
@@ -430,6 +430,14 @@ def _trained(matrix: Matrix, name: str, crowded: float, trials: int) -> Iterator
         aim = QAT_CAUGHT if more > 1 else None
         yield _spread(
             tests, what, f"-{HARM_PP:g} pp", fraction, qat, known, seeds, more, matrix.budget, crowded, trials, aim
+        )
+    restricted = qat & np.asarray([VARIANTS[variant].training == "restricted" for variant in tests.known.names])
+    if (restricted & known).any():
+        what = f"QAT of restricted weights worse: one seed, {SEEDS_ON_SUSPICION} on suspicion"
+        seeds, more, judged = 1, SEEDS_ON_SUSPICION, restricted & known
+        strength = f"-{HARM_PP:g} pp"
+        yield _spread(
+            tests, what, strength, fraction, restricted, judged, seeds, more, matrix.budget, crowded, trials, None
         )
     for worse in (1.0, 2.5):
         found = []
