@@ -9,12 +9,16 @@ import pytest
 from conftest import ROOT, Quantbench
 from made_up_runs import LABELS, answers, cell, environment, measured, report, side, write
 from quantbench import gate
+from quantbench.baselines.files import load, scores_over_seeds
 from quantbench.comparison import Comparison, Item, Outcome, Side, Truth, compare
-from quantbench.comparison.spread import Spreads, sample
+from quantbench.comparison.load import accepted_spreads
+from quantbench.comparison.spread import Spreads
 from quantbench.core.arrays import Array
+from quantbench.core.seed_spread import Sample, sample
 from quantbench.errors import Exit
 from quantbench.records import SCHEMA_VERSION, Amount, Census, Failure
 from quantbench.reference.metrics import ACCURACY, AUC
+from quantbench.reference.model import load_models
 from quantbench.report.comparison import page, render
 from quantbench.report.comparison_items import change_text
 
@@ -295,12 +299,29 @@ def test_one_seed_is_compared_with_one_by_the_baselines_spread() -> None:
     assert caught >= 0.9 * runs
 
 
-def test_a_cells_own_spread_counts_before_what_it_borrows() -> None:
-    found = Spreads({"m/a": [(0.001, 4)], "m/b": [(0.003, 4)], "m/c": [(0.002, 1)]}, {"m/a": [(0.001, 4)]})
-    own, borrowed = found.of("m/a"), found.of("m/c")
-    assert (own and own.sd, own and own.degrees) == (0.001, 4)
-    assert (borrowed and borrowed.sd, borrowed and borrowed.degrees) == (0.003, 4)
+def test_the_spread_is_the_judges_of_cells_that_train_alike() -> None:
+    free, wide = Sample(0.001, 4), Sample(0.003, 4)
+    qat, tuned, pruned = "m/qat_wi8_ai8", "m/float32_finetuned", "m/pruned_float32"
+    found = Spreads({qat: [free], tuned: [free], pruned: [wide]}, {qat: [free]})
+    own, borrowed = found.of(qat), found.of("m/qat_wi8_ai8_custom")
+    assert (own and own.sd, own and own.degrees) == (0.001, 8)
+    assert own is not None
+    assert own.source == "the model's cells that train alike"
+    assert borrowed is not None
+    assert (borrowed.sd, borrowed.degrees) == (pytest.approx(0.00151, abs=1e-5), 8)
+    assert borrowed.source == "the model's cells that train alike (upper limit)"
     assert found.of("other/a") is None
+
+
+def test_a_spread_is_that_which_the_judge_knows() -> None:
+    baseline = load(ROOT / "baselines", load_models(ROOT / "models")["resnet8"])
+    spreads = Spreads(accepted_spreads(ROOT / "baselines", ["resnet8/qat_wi8_ai8"]))
+    for variant, values in scores_over_seeds(baseline.file.cells if baseline.file else {}).items():
+        alike, others = baseline.seed_scores(variant)
+        judged, compared = gate.repeats(ACCURACY, alike, 5, 1, "", values, others), spreads.of(f"resnet8/{variant}")
+        assert judged is not None
+        assert compared is not None
+        assert (100 * compared.sd, compared.degrees) == (pytest.approx(judged.sd, rel=1e-4), judged.degrees)
 
 
 def test_the_command_takes_the_spread_from_the_baselines(quantbench: Quantbench, tmp_path: Path) -> None:
@@ -310,7 +331,7 @@ def test_the_command_takes_the_spread_from_the_baselines(quantbench: Quantbench,
     paths = [write(tmp_path, old), write(tmp_path, old.model_copy(update={"cells": cells, "run": "2026-01-02"}))]
     done = quantbench("compare", *map(str, paths))
     assert done.status == 1
-    assert "sd 0.14 pp from its own seeds" in done.output
+    assert "sd 0.14 pp from the model's cells that train alike" in done.output
     done = quantbench("compare", *map(str, paths), "--baseline-dir", str(tmp_path / "none"))
     assert done.status == 3
     assert "or give --baseline-dir" in done.output

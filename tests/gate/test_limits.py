@@ -79,6 +79,26 @@ def test_a_warning_says_how_many_examples_would_tell() -> None:
     assert "would decide" in found.message
 
 
+def test_a_drop_on_its_limit_is_said_to_lie_there_instead_of_counting_millions_of_examples() -> None:
+    found = judge({0: wrong((0, 51), (3000, 3200))}, {0: wrong((3200, 3400))})
+    assert found.verdict is Verdict.WARN
+    assert "the drop lies on it, so that no practical number of examples would decide" in found.message
+    assert "give it a limit in 'floors' that it keeps" in found.message
+    exactly = judge({0: wrong((0, 50), (3000, 3200))}, {0: wrong((3200, 3400))})
+    assert "no practical number of examples" in exactly.message
+
+
+def test_trainings_that_leave_a_limit_open_want_more_seeds_too() -> None:
+    drops = (20, 40, 60, 80, 60)  # a mean of 0.52 of 0.5 pp
+    found = judge({seed: wrong((0, drop)) for seed, drop in enumerate(drops)}, {0: LABELS}, trained=True)
+    assert found.verdict is Verdict.WARN
+    assert "no practical number of seeds and examples would decide" in found.message
+    drops = (10, 30, 50, 70, 40)  # 0.40 pp
+    found = judge({seed: wrong((0, drop)) for seed, drop in enumerate(drops)}, {0: LABELS}, trained=True)
+    assert found.verdict is Verdict.WARN
+    assert "times as many seeds and examples would decide" in found.message
+
+
 def test_the_evidence_of_a_larger_drop_is_stronger() -> None:
     p_values = [judge({0: wrong((0, lost))}, {0: LABELS}).p_value for lost in range(40, 200, 20)]
     assert p_values == sorted(p_values, key=lambda p: -(p or 0.0))

@@ -37,8 +37,10 @@ from quantbench.selftest.nulls import (
     sharing_of,
     together,
 )
+from quantbench.variants.declare import Variant
 
 NAMES = ("seed_cnn", "lstm")
+WIDE = ("vit_tiny", "mobilenet_v2")
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +113,7 @@ def test_p_values_of_trainings_are_those_of_the_engine(matrix: Matrix) -> None:
     cells = [f"lstm/{name}" for name in trained.known.names]
     seeds = {
         cell: [
-            draws.scoring(trained.model, night.stored(cell), one, trained.known.between, random) for one in scores[i]
+            draws.scoring(trained.model, night.stored(cell), one, trained.known.between[i], random) for one in scores[i]
         ]
         for i, cell in enumerate(cells)
     }
@@ -140,9 +142,34 @@ def test_predictions_have_the_score_that_was_drawn(change: float) -> None:
 def test_a_spread_that_few_seeds_show_is_not_taken_for_the_truth(matrix: Matrix) -> None:
     known = matrix.trained["seed_cnn"].known
     random = np.random.default_rng(3)
-    spreads = [float(np.std(known.drawn(random, 5)[:, :], axis=1, ddof=1).mean()) for _ in range(200)]
-    assert np.median(spreads) == pytest.approx(known.sd, rel=0.25)
-    assert np.std(spreads) > 0.15 * known.sd
+    spreads = np.asarray([np.std(known.drawn(random, 5), axis=1, ddof=1) for _ in range(200)])
+    for sd in set(known.sd.tolist()):  # of each kind of training
+        of_kind = spreads[:, known.sd == sd].mean(axis=1)
+        assert np.median(of_kind) == pytest.approx(sd, rel=0.25)
+        assert np.std(of_kind) > 0.12 * sd
+    assert len(set(known.sd.tolist())) == 2
+
+
+@pytest.fixture(scope="module")
+def wide() -> Matrix:
+    """Two models whose cells with restricted weights spread about twice as far as the others."""
+    models = {name: model for name, model in load_models(ROOT / "models").items() if name in WIDE}
+    return Matrix.of(Night(models, load_baselines(models, ROOT / "baselines")))
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_half_a_point_of_qat_is_caught_beside_cells_that_spread_further(wide: Matrix, name: str) -> None:
+    rows = [row for row in outcomes._trained(wide, name, 1e-6, 200) if row.aim == outcomes.QAT_CAUGHT]
+    assert len(rows) == 2
+    assert all(row.red[OURS] >= 0.9 * row.trials for row in rows)
+
+
+def test_pooled_over_unlike_cells_the_spread_hides_half_a_point_of_qat(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Variant, "training", "all")
+    models = {"vit_tiny": load_models(ROOT / "models")["vit_tiny"]}
+    matrix = Matrix.of(Night(models, load_baselines(models, ROOT / "baselines")))
+    rows = [row for row in outcomes._trained(matrix, "vit_tiny", 1e-6, 200) if row.aim == outcomes.QAT_CAUGHT]
+    assert all(row.red[OURS] < outcomes.QAT_CAUGHT * row.trials for row in rows)
 
 
 def test_a_class_that_collapses_is_red_though_the_mean_stays(matrix: Matrix) -> None:

@@ -154,11 +154,11 @@ class _File:
         for edit in edited:
             what = f"field '{edit.field}' was {edit.what} by hand"
             yield Finding(self.path, edit.variant, what, seals.action(self.file.model, edit))
-        pooled, known = derived.pooled_noise(self.file), {(edit.variant, edit.field) for edit in edited}
+        pooled, known = derived.pooled_noise(self.file.cells), {(edit.variant, edit.field) for edit in edited}
         older = []
         for variant, cell in self.file.cells.items():
             stored = self.stored.get(variant)
-            for found in derived.mismatches(cell, pooled, None if stored is None else len(stored)):
+            for found in derived.mismatches(cell, pooled.get(variant), None if stored is None else len(stored)):
                 if not sealed or (variant, found.field) in known:
                     yield Finding(self.path, variant, str(found), "restore it from git; a run judges by the rule")
                 else:

@@ -11,9 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from quantbench import gate
-from quantbench.core.stats import pooled_sd, trimmed_mean
-from quantbench.records import BaselineCell, BaselineFile, BaselineValue
+from quantbench.baselines.files import scores_over_seeds
+from quantbench.core import seed_spread
+from quantbench.core.stats import trimmed_mean
+from quantbench.records import BaselineCell, BaselineValue
 from quantbench.records.measurements import INSTRUCTIONS, MICRO_ARENA, OF_YARDSTICK, OUTPUT_DISTANCE, without_output
+from quantbench.variants import by_training
 
 LATENCY, PEAK = "latency", "peak_memory"
 # The tolerance of each measurement: the rule by which an update writes it.
@@ -54,7 +57,7 @@ def by_rule(cell: BaselineCell, pooled: float | None = None) -> BaselineCell:
     """Return the cell with tolerances no wider than their rules', and with recomputed noise.
 
     Args:
-        pooled: spread of one training of the model, for a trained cell with one seed; None where unknown.
+        pooled: spread of one training, as other cells tell it, for a trained cell with one seed; None where unknown.
     """
 
     def bounded(what: str, value: BaselineValue) -> BaselineValue:
@@ -77,11 +80,11 @@ def by_rule(cell: BaselineCell, pooled: float | None = None) -> BaselineCell:
     )
 
 
-def pooled_noise(file: BaselineFile) -> float | None:
-    """Pool the spread over seeds of the model's trained cells; None where no cell has several seeds."""
-    scores = [cell.measurements["score"].values for cell in file.cells.values() if "score" in cell.measurements]
-    sd, degrees = pooled_sd([values for values in scores if values and len(values) > 1])
-    return sd if degrees else None
+def pooled_noise(cells: Mapping[str, BaselineCell], measurement: str = "score") -> dict[str, float]:
+    """Map each trained variant to the spread of one training that is pooled for it; empty where none has two seeds."""
+    samples = {name: seed_spread.sample(values) for name, values in scores_over_seeds(cells, measurement).items()}
+    found = {name: seed_spread.pooled(seed_spread.lenders(*by_training(name, samples))[0]) for name in samples}
+    return {name: one.sd for name, one in found.items() if one.degrees}
 
 
 def mismatches(cell: BaselineCell, pooled: float | None, examples: int | None = None) -> Iterator[Mismatch]:

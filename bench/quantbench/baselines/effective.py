@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from quantbench import gate
 from quantbench.baselines import derived, overlays, seals
 from quantbench.baselines.files import Baseline, json_path, load
+from quantbench.core import seed_spread
 from quantbench.core.environment import class_accepted
 from quantbench.errors import BadInput
 from quantbench.records import BaselineCell, Overlay
-from quantbench.variants import VARIANTS
+from quantbench.variants import VARIANTS, by_training
 
 if TYPE_CHECKING:
     from quantbench.reference.metrics import Metric
@@ -35,8 +36,8 @@ class EffectiveBaseline(Baseline):
     edited: dict[str, list[str]] = field(default_factory=dict)
 
     def spread_of_drops(self, metric: Metric, variant: str) -> gate.Spread | None:
-        """Return how far a variant's drop from its control differs between trainings; where it has one seed, as the
-        model's other variants do; None where nothing was trained twice.
+        """Return how far a variant's drop from its control differs between trainings; where it has one seed, as that of
+        the variants that train alike does, or that of all; None where nothing was trained twice.
         """
         pairs: dict[str, tuple[list[float], list[float]]] = {}
         for name, cell in (self.file.cells if self.file else {}).items():
@@ -46,7 +47,12 @@ class EffectiveBaseline(Baseline):
                 reference = control.measurements["score"]
                 pairs[name] = (own.values, reference.values or [reference.value])
         own_spread = gate.spread_of_drops(metric, [pairs[variant]] if variant in pairs else [])
-        return own_spread or gate.spread_of_drops(metric, list(pairs.values()))
+        if own_spread is not None:
+            return own_spread
+        alike, others = by_training(variant, pairs)
+        found = gate.spread_of_drops(metric, alike)
+        enough = found is not None and found.degrees >= seed_spread.ENOUGH
+        return found if enough else gate.spread_of_drops(metric, [*alike, *others])
 
 
 def load_current(folder: Path, model: ReferenceModel) -> Baseline:
@@ -76,13 +82,13 @@ def effective_baseline(
     if seen.file is None:
         return EffectiveBaseline()
     used = {name: results_class for name, cell in seen.file.cells.items() if results_class in cell.overlays}
-    pooled = derived.pooled_noise(seen.file)
-    by_rule = {name: derived.by_rule(cell, pooled) for name, cell in seen.file.cells.items()}
+    pooled = derived.pooled_noise(seen.file.cells)
+    by_rule = {name: derived.by_rule(cell, pooled.get(name)) for name, cell in seen.file.cells.items()}
     sentences = {
         name: [
             *([_overlay(results_class, cell.overlays[results_class])] if name in used else []),
             *gate.exceptions(cell, score_unit, today, machine_class),
-            *([] if baseline.sealed else _by_hand(seen, name, pooled)),
+            *([] if baseline.sealed else _by_hand(seen, name, pooled.get(name))),
         ]
         for name, cell in seen.file.cells.items()
     }
@@ -111,7 +117,8 @@ def _told(baseline: Baseline, edit: seals.Edit) -> str:
     """Name an edited field, with the value that follows from its rule where there is one."""
     assert baseline.file is not None
     cell = baseline.file.cells[edit.variant]
-    known = derived.mismatches(cell, derived.pooled_noise(baseline.file), _examples(baseline, edit.variant))
+    pooled = derived.pooled_noise(baseline.file.cells).get(edit.variant)
+    known = derived.mismatches(cell, pooled, _examples(baseline, edit.variant))
     expected = [f" (found {one.found:.6g}, by its rule {one.expected:.6g})" for one in known if one.field == edit.field]
     return f"'{edit.field}' was {edit.what}{''.join(expected)}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -20,6 +20,7 @@ from quantbench.core.distances import are_stored_outputs, owner
 from quantbench.core.options import CARRIED
 from quantbench.errors import BadInput, full_disk_named
 from quantbench.records import SCHEMA_VERSION, BaselineCell, BaselineFile, is_of_target, read_record, write_json
+from quantbench.variants import by_training
 
 if TYPE_CHECKING:
     from quantbench.reference.model import ReferenceModel
@@ -46,11 +47,15 @@ class Baseline:
         """Return a variant's accepted values; None where there are none."""
         return None if self.file is None else self.file.cells.get(variant)
 
-    def seed_scores(self) -> list[list[float]]:
-        """List the scores over seeds of each trained cell."""
-        cells = self.file.cells.values() if self.file else []
-        scores = [cell.measurements["score"].values for cell in cells if "score" in cell.measurements]
-        return [values for values in scores if values]
+    def seed_scores(self, variant: str) -> tuple[list[list[float]], list[list[float]]]:
+        """List the scores over seeds of each cell that trains as this variant does, and of each other trained cell."""
+        return by_training(variant, {} if self.file is None else scores_over_seeds(self.file.cells))
+
+
+def scores_over_seeds(cells: Mapping[str, BaselineCell], measurement: str = "score") -> dict[str, list[float]]:
+    """Map each trained variant to its accepted scores, one a seed."""
+    accepted = {name: cell.measurements.get(measurement) for name, cell in cells.items()}
+    return {name: value.values for name, value in accepted.items() if value is not None and value.values}
 
 
 def json_path(folder: Path, model: str) -> Path:

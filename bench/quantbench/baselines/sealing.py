@@ -54,13 +54,13 @@ def seal(folder: Path, model: ReferenceModel, reason: str, only: set[str], today
 def _check(path: Path, file: BaselineFile, found: list[seals.Edit], reason: str, only: set[str]) -> None:
     if not reason.strip():
         raise BadInput(f"--reason: say why this is right: {path}: {found[0]}")
-    pooled = derived.pooled_noise(file)
+    pooled = derived.pooled_noise(file.cells)
     for edit in found:
         if not edit.variant:
             raise BadInput(f"{path}: {edit}; {seals.action(file.model, edit)}")
         if only and edit.variant not in only:
             raise BadInput(f"{path}: {edit}, and is not of the cells to seal; restore it from git, or name it too")
-        ruled = {one.field: one for one in derived.mismatches(file.cells[edit.variant], pooled)}
+        ruled = {one.field: one for one in derived.mismatches(file.cells[edit.variant], pooled.get(edit.variant))}
         if edit.field in ruled:
             raise BadInput(
                 f"{path}: {edit}: {ruled[edit.field]}, which no edit changes; restore it from git, and use "

@@ -6,11 +6,10 @@ Of its memory: arena, ratio to float32, and by machine class float32's own peak 
 from dataclasses import replace
 
 from quantbench import gate
-from quantbench.baselines import micro
+from quantbench.baselines import derived, micro
 from quantbench.baselines.accepted_value import Move, following, latency_of, move_of, value_of
 from quantbench.baselines.outputs import outputs_in
 from quantbench.core.environment import memory_class, with_threads
-from quantbench.core.stats import pooled_sd
 from quantbench.errors import BadInput
 from quantbench.records import (
     Accepted,
@@ -36,6 +35,7 @@ from quantbench.records.measurements import (
     threads_in,
 )
 
+LENT = "sd over seeds, pooled over the model's other trained cells"
 MINIMUM_SEEDS = 5
 # One cell with so many seeds tells the spread of a model's trainings as well as it is told at all; others may then be
 # recorded with fewer: their prediction interval is only wider, by sqrt(1 + 1/n).
@@ -413,7 +413,7 @@ def degrees(cells: dict[str, BaselineCell], but: str) -> int:
 
 
 def with_pooled_noise(cells: dict[str, BaselineCell]) -> dict[str, BaselineCell]:
-    """A cell that trained once has no spread of its own; the model's other trained cells lend it theirs."""
+    """A cell that trained once has no spread of its own; those of the model that train alike lend it theirs."""
     outputs = {output for cell in cells.values() for output in outputs_in(cell)}
     for measurement in ("score", *(of_output("score", output) for output in sorted(outputs))):
         cells = _with_pooled_noise(cells, measurement)
@@ -421,17 +421,12 @@ def with_pooled_noise(cells: dict[str, BaselineCell]) -> dict[str, BaselineCell]
 
 
 def _with_pooled_noise(cells: dict[str, BaselineCell], measurement: str) -> dict[str, BaselineCell]:
-    scores = {name: cell.measurements[measurement] for name, cell in cells.items() if measurement in cell.measurements}
-    samples = [score.values for score in scores.values() if score.values and len(score.values) > 1]
-    if not samples:
-        return cells
-    update = {
-        "noise": pooled_sd(samples)[0],
-        "noise_from": "sd over seeds, pooled over the model's other trained cells",
-    }
     changed = dict(cells)
-    for name, score in scores.items():
-        if score.values and len(score.values) == 1:
-            values = {**cells[name].measurements, measurement: score.model_copy(update=update)}
-            changed[name] = cells[name].model_copy(update={"measurements": values})
+    for name, sd in derived.pooled_noise(cells, measurement).items():
+        score = cells[name].measurements[measurement]
+        if len(score.values or []) == 1:
+            lent = score.model_copy(update={"noise": sd, "noise_from": LENT})
+            changed[name] = cells[name].model_copy(
+                update={"measurements": {**cells[name].measurements, measurement: lent}}
+            )
     return changed

@@ -8,8 +8,9 @@ from quantbench.comparison._common import Both, beyond
 from quantbench.comparison._costs import instructions, latencies, memories, sizes, structures, turns
 from quantbench.comparison._scores import scores
 from quantbench.comparison._types import Comparison, Item, Outcome, Side, Timed, Truth
-from quantbench.comparison.spread import Sample, Spreads, sample
+from quantbench.comparison.spread import Spreads
 from quantbench.core.environment import changed_between
+from quantbench.core.seed_spread import Sample, sample
 from quantbench.records import Cell, FalseAlarms, Report
 from quantbench.records.measurements import of_output
 

@@ -10,9 +10,10 @@ from typing import Literal
 import numpy as np
 
 from quantbench.comparison.nights import Found, LocalNights, Nights
-from quantbench.comparison.spread import Sample, Spreads
+from quantbench.comparison.spread import Spreads
 from quantbench.comparison.summary import MEASUREMENTS, VALUES, Summary
 from quantbench.core.arrays import Array
+from quantbench.core.seed_spread import Sample
 from quantbench.errors import BadInput
 from quantbench.records import Verdict
 from quantbench.records.measurements import without_output
@@ -180,7 +181,7 @@ def _samples(runs: list[Summary]) -> dict[str, set[Sample]]:
     distinct = {(id(run.spread), id(run.seeds)): run for run in runs if run.spread}  # runs of an index share them
     for run in distinct.values():
         for cell, sd in run.spread.items():
-            samples.setdefault(cell, set()).add((sd, run.seeds[cell] - 1))
+            samples.setdefault(cell, set()).add(Sample(sd, run.seeds[cell] - 1))
     return samples
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from quantbench.baselines.files import Baseline, json_path, stored_hashes
 from quantbench.baselines.overlays import resolve
 from quantbench.comparison import Side, Truth
-from quantbench.comparison.spread import Sample, sample
 from quantbench.core.arrays import Array
 from quantbench.core.environment import class_of, memory_class, threads_of, with_threads
+from quantbench.core.seed_spread import Sample, sample
 from quantbench.errors import BadInput
 from quantbench.records import (
     BaselineCell,

@@ -1,15 +1,14 @@
-"""Estimate how far apart the scores of trainings with different seeds are, from runs and baselines."""
+"""Find how far apart the scores of trainings with different seeds are, from runs and baselines, as the judge does."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from quantbench.core.stats import pooled_sd
+from quantbench.core import seed_spread
+from quantbench.core.seed_spread import Sample
 from quantbench.records import parts
-from quantbench.records.measurements import output_in
-
-Sample = tuple[float, int]  # sd over seeds of one cell, and its degrees of freedom
-ENOUGH = 4  # degrees of freedom for a cell's own spread, as five seeds give; with fewer it borrows
+from quantbench.records.measurements import output_in, without_output
+from quantbench.variants import by_training
 
 
 @dataclass(frozen=True)
@@ -31,17 +30,8 @@ class Spread:
         return self.sd * math.sqrt(1 / old + 1 / new)
 
 
-def sample(values: Sequence[float]) -> Sample:
-    """Return the spread of at least two scores that differ in the seed alone."""
-    return pooled_sd([list(values)])
-
-
 class Spreads:
-    """Find the spread of any trained cell.
-
-    A cell's own spread counts where it has ``ENOUGH`` degrees of freedom. Otherwise it borrows the widest spread of
-    its model's cells, for cells of one model differ up to threefold in it (the shipped baselines: ds_cnn .053 to
-    .155 pp), and the widest is rarely too small.
+    """Find the spread of any trained cell by :func:`quantbench.core.seed_spread.of_cell`.
 
     Args:
         samples: any number of mappings from a cell to its samples; one that is repeated counts once.
@@ -51,21 +41,21 @@ class Spreads:
         distinct: dict[str, set[Sample]] = {}
         for mapping in samples:
             for cell, found in mapping.items():
-                distinct.setdefault(cell, set()).update((round(sd, 8), degrees) for sd, degrees in found)
-        self._of_cell = {cell: _pooled(found) for cell, found in distinct.items()}
+                distinct.setdefault(cell, set()).update(Sample(round(sd, 8), degrees) for sd, degrees in found)
+        self._of_cell = {cell: seed_spread.pooled(found) for cell, found in distinct.items()}
 
     def of(self, cell: str) -> Spread | None:
         """Return the spread of a cell; None where no training of its model was repeated."""
-        own = self._of_cell.get(cell)
-        if own is not None and own[1] >= ENOUGH:
-            return Spread(*own, "its own seeds")
-        model = [found for other, found in self._of_cell.items() if _scored(other) == _scored(cell) and found[1]]
-        if not model:
-            return None
-        enough = [found for found in model if found[1] >= ENOUGH]
-        if enough:
-            return Spread(*max(enough), "the widest of the model's cells")
-        return Spread(*_pooled(set(model)), "all of the model's cells")
+        variant = _variant(cell)
+        of_model = {_variant(one): found for one, found in self._of_cell.items() if _scored(one) == _scored(cell)}
+        alike, others = by_training(variant, of_model)
+        found = seed_spread.of_cell(of_model.get(variant, Sample(0.0, 0)), alike, others)
+        return None if found is None else Spread(found.sd, found.degrees, _source(found))
+
+
+def _source(found: seed_spread.SeedSpread) -> str:
+    cells = "the model's cells that train alike" if found.alike else "all trained cells of the model"
+    return f"{cells} (upper limit)" if found.borrowed else cells
 
 
 def _scored(cell: str) -> tuple[str, str]:
@@ -74,7 +64,5 @@ def _scored(cell: str) -> tuple[str, str]:
     return model, output_in(variant)
 
 
-def _pooled(found: set[Sample]) -> Sample:
-    degrees = sum(freedom for _, freedom in found)
-    squares = sum(sd**2 * freedom for sd, freedom in found)
-    return (math.sqrt(squares / degrees) if degrees else 0.0), degrees
+def _variant(cell: str) -> str:
+    return without_output(parts(cell)[1])

@@ -31,6 +31,11 @@ class Drop(Protocol):
         """Return the drop that was seen."""
         ...
 
+    @property
+    def n(self) -> int:
+        """Return the number of examples."""
+        ...
+
     def p_above(self, limit: float) -> float:
         """Return the p-value of "the true drop is at most ``limit``": small where the limit is surely broken."""
         ...
@@ -72,6 +77,11 @@ class FractionDrop:
     def estimate(self) -> float:
         """Return the drop that was seen."""
         return self.scale * self.pairs.drop
+
+    @property
+    def n(self) -> int:
+        """Return the number of examples."""
+        return self.pairs.n
 
     def p_above(self, limit: float) -> float:
         """Return the p-value of "the true drop is at most ``limit``".

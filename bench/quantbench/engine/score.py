@@ -102,7 +102,8 @@ class Scored:
         if not self.seeds or accepted is None or "score" not in accepted.measurements:
             return None
         own = accepted.measurements["score"].values or [0.0]
-        return gate.repeats(metric, self.baseline.seed_scores(), len(own), self.seeds, "it was trained", own)
+        alike, others = self.baseline.seed_scores(self.subject.variant)
+        return gate.repeats(metric, alike, len(own), self.seeds, "it was trained", own, others)
 
     # ------------------------------------------------------------ what shares the budget
 

@@ -39,6 +39,8 @@ OF_LIMITS = 0.1
 KEPT_AT = 0.025
 LIMIT_IS_POLICY = "accepting the baseline will not turn this green: the limit is 'floors' in {model}.py"
 SEEDS_THAT_TELL = 5
+PRACTICAL_TIMES = 20  # as many examples as there are
+ON_THE_LIMIT = "make the variant lose less, or give it a limit in 'floors' that it keeps"
 SEEMS_BROKEN = 0.5  # p-value: the drop itself lies beyond the limit
 
 
@@ -249,8 +251,20 @@ def _sentence(
 def _what_tells(limit: Floor, seen: DropSeen) -> str:
     if 0 < seen.seeds < SEEDS_THAT_TELL:
         return "; more seeds would narrow it"
+    if not np.isfinite(seen.drop.upper(KEPT_AT)):
+        return ""
     needed = seen.drop.needed(limit.max_drop, KEPT_AT)
+    times = np.inf if needed is None else needed / seen.drop.n
+    if times > PRACTICAL_TIMES:
+        return f"; the drop lies on it, so that no practical number of {_evidence(seen)} would decide: {ON_THE_LIMIT}"
+    if seen.seeds:
+        return f"; about {times:.1f} times as many {_evidence(seen)} would decide"
     return "" if needed is None else f"; about {_rounded(needed):,} examples would decide"
+
+
+def _evidence(seen: DropSeen) -> str:
+    """Name what narrows the interval: of a cell with several trainings, both samples have to grow."""
+    return "seeds and examples" if seen.seeds else "examples"
 
 
 def _rounded(count: int) -> int:

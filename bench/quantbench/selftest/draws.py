@@ -5,18 +5,19 @@ answer alike are the real ones.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from quantbench.baselines.effective import EffectiveBaseline
+from quantbench.core import seed_spread
 from quantbench.core.arrays import Array
 from quantbench.core.stats import pooled_sd
 from quantbench.records import BaselineValue
 from quantbench.reference.model import ReferenceModel
-from quantbench.variants import VARIANTS
+from quantbench.variants import VARIANTS, by_training
 
 SHARED = 0.5  # part of a cell's flips that its model's other cells have too, as kernels flip the same near ties
 TAKEN = 0.7  # of the shared flips, by each cell
@@ -135,7 +136,7 @@ class Trainings:
     Attributes:
         names: variants.
         values: accepted scores.
-        sd, degrees: of one training, as a fraction, pooled over the cells with several seeds.
+        spreads: of one training, as a fraction, pooled over the cells that train alike; of each cell.
         alike: correlation between two cells that trained with the same seed.
         each_way: answers that differ between two cells with the same seed, in each direction; 0 where none is right
             or wrong.
@@ -143,40 +144,52 @@ class Trainings:
 
     names: tuple[str, ...]
     values: Sequence[BaselineValue]
-    sd: float
-    degrees: int
+    spreads: Sequence[seed_spread.Sample]
     alike: float
     each_way: int
     n: int
 
     @property
-    def between(self) -> int:
-        """Return how many answers differ each way between two trainings: those seen, and enough for their spread."""
-        return max(self.each_way, round((self.n * self.sd) ** 2)) if self.each_way else 0
+    def sd(self) -> Array:
+        """Return the standard deviation of one training of each cell."""
+        return np.asarray([one.sd for one in self.spreads])
+
+    @property
+    def between(self) -> list[int]:
+        """Return how many answers of each cell differ each way between two trainings: those seen, and enough for their
+        spread.
+        """
+        return [max(self.each_way, round((self.n * sd) ** 2)) if self.each_way else 0 for sd in self.sd.tolist()]
 
     @property
     def seeds(self) -> list[int]:
         """Return the number of accepted seeds of each cell."""
         return [len(value.values or [0.0]) for value in self.values]
 
+    def of_drop(self, variant: str, control: str) -> float:
+        """Return how far the drop between two cells with the same seed differs from one training to the next."""
+        sd = dict(zip(self.names, self.sd.tolist(), strict=True))
+        own, other = sd.get(variant, 0.0), sd.get(control, 0.0)
+        return math.sqrt(own**2 + other**2 - 2 * self.alike * own * other)
+
     def drawn(self, random: np.random.Generator, seeds: int, spread: float = 1.0) -> Array:
         """Draw scores of all cells with new seeds, shape (cells, seeds), as fractions where the metric is one.
 
-        The accepted scores are draws too: each cell's own mean lies about them. The true spread of a model is unknown,
-        and drawn from what its recorded seeds leave open (scaled inverse chi-squared). Cells share a part of it, as the
-        same seed moves them together.
+        The accepted scores are draws too: each cell's own mean lies about them. The true spread of cells that train
+        alike is unknown, and drawn from what their recorded seeds leave open (scaled inverse chi-squared). Cells share
+        a part of it, as the same seed moves them together.
 
         Args:
             spread: factor of the recorded spread.
         """
-        sd = spread * self.sd * math.sqrt(self.degrees / random.chisquare(self.degrees))
-        olds = max(self.seeds)
-        old = self._alike(random, olds)
-        means = [value.value - sd * float(np.mean(old[i, :m])) for i, (value, m) in enumerate(self._both())]
-        return np.asarray(means)[:, None] + sd * self._alike(random, seeds)
-
-    def _both(self) -> list[tuple[BaselineValue, int]]:
-        return list(zip(self.values, self.seeds, strict=True))
+        true = {
+            one: one.sd * math.sqrt(one.degrees / random.chisquare(one.degrees)) for one in dict.fromkeys(self.spreads)
+        }
+        sd = spread * np.asarray([true[one] for one in self.spreads])
+        old = self._alike(random, max(self.seeds))
+        of_old = np.asarray([float(np.mean(old[i, :seen])) for i, seen in enumerate(self.seeds)])
+        means = np.asarray([value.value for value in self.values]) - sd * of_old
+        return np.asarray(means[:, None] + sd[:, None] * self._alike(random, seeds))
 
     def _alike(self, random: np.random.Generator, seeds: int) -> Array:
         """Draw standard normals of shape (cells, seeds), alike between cells."""
@@ -192,20 +205,30 @@ def trainings(model: ReferenceModel, baseline: EffectiveBaseline) -> Trainings |
         if name in baseline.predictions and "score" in cell.measurements and cell.measurements["score"].values
     }
     several = {name: list(value.values or []) for name, value in accepted.items() if len(value.values or []) > 1}
-    sd, degrees = pooled_sd(list(several.values()))
-    if not degrees:
+    if not several:
         return None
+    samples = {name: seed_spread.sample(value.values or []) for name, value in accepted.items()}
+    spreads = {name: seed_spread.pooled(seed_spread.lenders(*by_training(name, samples))[0]) for name in accepted}
     n = len(model.pack().test.y)
-    pairs = [
-        (list(several[name]), list(several[control]))
-        for name in several
-        if (control := VARIANTS[name].control or "") in several
-    ]
-    differences, _ = pooled_sd([[a - b for a, b in zip(own, other, strict=False)] for own, other in pairs])
-    alike = min(_MOST, max(0.0, 1 - (differences / sd) ** 2 / 2)) if pairs and sd else 0.0
     return Trainings(
-        tuple(accepted), list(accepted.values()), sd, degrees, alike, _between(model, baseline, list(several)), n
+        tuple(accepted),
+        list(accepted.values()),
+        list(spreads.values()),
+        _correlation(several, {name: one.sd for name, one in spreads.items()}),
+        _between(model, baseline, list(several)),
+        n,
     )
+
+
+def _correlation(several: Mapping[str, Sequence[float]], sd: Mapping[str, float]) -> float:
+    """Return the correlation between a cell and its control, over all that have several seeds, from the differences."""
+    pairs = [(name, control) for name in several if (control := VARIANTS[name].control or "") in several]
+    products = sum(sd[name] * sd[control] for name, control in pairs)
+    if not products:
+        return 0.0
+    differences, _ = pooled_sd([[a - b for a, b in zip(several[x], several[y], strict=False)] for x, y in pairs])
+    variances = sum(sd[name] ** 2 + sd[control] ** 2 for name, control in pairs)
+    return min(_MOST, max(0.0, (variances - len(pairs) * differences**2) / (2 * products)))
 
 
 def _between(model: ReferenceModel, baseline: EffectiveBaseline, several: Sequence[str]) -> int:

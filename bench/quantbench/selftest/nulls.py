@@ -12,6 +12,8 @@ from functools import lru_cache
 import numpy as np
 
 from quantbench import gate
+from quantbench.baselines.effective import EffectiveBaseline
+from quantbench.baselines.files import scores_over_seeds
 from quantbench.core.arrays import Array
 from quantbench.core.distances import encode
 from quantbench.core.drops import fraction_drop
@@ -129,18 +131,23 @@ class TrainedTests:
     def __init__(self, night: Night, model: str, known: draws.Trainings) -> None:
         self.model, self.known = night.models[model], known
         metric, baseline = self.model.metric, night.baselines[model]
-        least = metric.scale * math.sqrt(known.between) / known.n if metric.correct is not None else 0.0
+        least = metric.scale * np.sqrt(known.between) / known.n if metric.correct is not None else 0.0
         self.olds = np.asarray(known.seeds)
-        found = [
-            gate.repeats(metric, baseline.seed_scores(), old, 1, "", value.values or [0.0])
-            for old, value in zip(known.seeds, known.values, strict=True)
-        ]
-        self.sd_of_seeds = np.asarray([one.sd for one in found if one is not None])
-        self.degrees = found[0].degrees if found[0] is not None else 1
+        found = [self.repeats(baseline, place, old, 1) for place, old in enumerate(known.seeds)]
+        self.sd_of_seeds = np.asarray([one.sd for one in found])
+        self.degrees = np.asarray([one.degrees for one in found])
         self.sd = np.maximum(self.sd_of_seeds, least)
         self.weights = np.asarray([gate.weight_of(value) for value in known.values], dtype=float)
         self.accepted = np.asarray([value.value for value in known.values])
         self.matters = np.asarray([metric.matters(value.value, self.model.smallest_drop) for value in known.values])
+
+    def repeats(self, baseline: EffectiveBaseline, place: int, old: int, new: int) -> gate.Repeats:
+        """Return the spread that the judge knows of a cell, by its place."""
+        alike, others = baseline.seed_scores(self.known.names[place])
+        own = self.known.values[place].values or [0.0]
+        found = gate.repeats(self.model.metric, alike, old, new, "", own, others)
+        assert found is not None  # as some cell of the model has several seeds
+        return found
 
     def _p(self, drops: Array, sd: Array, new: int) -> Array:
         from scipy.special import stdtr
@@ -178,7 +185,8 @@ class TrainedTests:
             return 1.0
         alone = np.full(len(self.olds), worst)
         of_one = float(self._p(alone, self.sd_of_seeds, 1)[cell])
-        spread = f_above(float(np.var(drops, ddof=1)) / sd**2, len(drops) - 1, self.degrees) if sd else 1.0
+        freedom = int(self.degrees[cell])
+        spread = f_above(float(np.var(drops, ddof=1)) / sd**2, len(drops) - 1, freedom) if sd else 1.0
         return min(1.0, 2 * min(len(drops) * of_one, spread))
 
 
@@ -340,7 +348,7 @@ def _beyond(matrix: Matrix, name: str, run: Run) -> bool:
         now |= dict(zip(matrix.trained[name].known.names, run.scores[name][:, 0], strict=True))
     known = matrix.trained.get(name)
     for limit, variant, control, error in matrix.limits(name):
-        of_training = 0.0 if known is None else 100 * known.known.sd * math.sqrt(2 * (1 - known.known.alike))
+        of_training = 0.0 if known is None else 100 * known.known.of_drop(variant, control)
         if 100 * (now[control] - now[variant]) > limit.max_drop + _NEAR_LIMIT * math.hypot(error, of_training):
             return True
     return False
@@ -381,7 +389,7 @@ def red(matrix: Matrix, run: Run, random: np.random.Generator) -> list[str]:
         for i, variant in enumerate(trained.known.names):
             accepted = matrix.night.baselines[name].predictions[variant]
             seeds[f"{name}/{variant}"] = [
-                draws.scoring(trained.model, accepted, score, trained.known.between, random) for score in scores[i]
+                draws.scoring(trained.model, accepted, score, trained.known.between[i], random) for score in scores[i]
             ]
     predictions |= {name: several[:_ONE_SEED] for name, several in seeds.items()}
     verdicts = matrix.night.judge(predictions, more=lambda cell: seeds[cell])
@@ -480,5 +488,5 @@ def several_seeds(night: Night) -> int:
     return sum(
         len(values) > 1 and pooled_sd([values])[1] > 0
         for baseline in night.baselines.values()
-        for values in baseline.seed_scores()
+        for values in scores_over_seeds(baseline.file.cells if baseline.file else {}).values()
     )

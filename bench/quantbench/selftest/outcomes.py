@@ -413,7 +413,7 @@ def _qat(night: Night, name: str) -> str:
 
 
 def _trained(matrix: Matrix, name: str, crowded: float, trials: int) -> Iterator[OutcomeRate]:
-    """Make QAT half a point worse: in all its cells, in those with several accepted seeds, and in one seed of five."""
+    """Make QAT half a point worse: in all its cells, in those whose weights are restricted, and in one seed of five."""
     tests = matrix.trained[name]
     if tests.model.metric.correct is None:
         return
@@ -430,6 +430,14 @@ def _trained(matrix: Matrix, name: str, crowded: float, trials: int) -> Iterator
         aim = QAT_CAUGHT if more > 1 else None
         yield _spread(
             tests, what, f"-{HARM_PP:g} pp", fraction, qat, known, seeds, more, matrix.budget, crowded, trials, aim
+        )
+    restricted = qat & np.asarray([VARIANTS[variant].training == "restricted" for variant in tests.known.names])
+    if (restricted & known).any():
+        what = f"QAT of restricted weights worse: one seed, {SEEDS_ON_SUSPICION} on suspicion"
+        seeds, more, judged = 1, SEEDS_ON_SUSPICION, restricted & known
+        strength = f"-{HARM_PP:g} pp"
+        yield _spread(
+            tests, what, strength, fraction, restricted, judged, seeds, more, matrix.budget, crowded, trials, None
         )
     for worse in (1.0, 2.5):
         found = []
@@ -474,7 +482,7 @@ def _red_of_trained(
     share = sharing.share(budget)
     p_values, of_seeds = np.where(judged, p_values / tests.weights, 1.0), np.where(judged, of_seeds, 1.0)
     drops = tests.drops(scores)[judged, :seeds].mean(axis=1)
-    spread = tests.model.metric.scale * tests.known.sd
+    spread = tests.model.metric.scale * tests.known.sd[judged]
     theirs = peers(drops, tests.accepted[judged], tests.known.n, spread)
     return {
         OURS: bool((p_values <= share).any() or (of_seeds <= share).any()),
@@ -517,11 +525,9 @@ def _detectable(matrix: Matrix, name: str, crowded: float, trials: int) -> Itera
         yield _detected(of, name, 100 * loss / n, each_way, red)
     if tests is None:
         return
-    metric, baseline = tests.model.metric, matrix.night.baselines[name]
-    for place in np.flatnonzero(tests.olds > 1)[:1]:
+    for place in np.flatnonzero(tests.olds > 1)[:1].tolist():
         alpha = crowded * float(tests.weights[place])
-        repeats = gate.repeats(metric, baseline.seed_scores(), 5, 5, "", tests.known.values[place].values)
-        assert repeats is not None
+        repeats = tests.repeats(matrix.night.baselines[name], place, 5, 5)
         drop = gate.detectable_of(repeats, alpha, 0.0, least)
         seen = drop + repeats.error * random.standard_t(repeats.degrees, trials)
         yield _detected("a trained score, five seeds", name, drop, 0.0, seen > max(repeats.tolerance(alpha), least))

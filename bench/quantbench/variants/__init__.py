@@ -1,6 +1,7 @@
 """Declare the variants, by family: each turns a float Keras model into a ``.tflite`` file."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 from quantbench.records import FLOAT_CONTROL
 from quantbench.reference.model import ReferenceModel
@@ -16,11 +17,15 @@ __all__ = [
     "Taxonomy",
     "Variant",
     "Workbench",
+    "by_training",
     "known",
     "of_every_model",
     "offered",
     "variant_of",
 ]
+
+
+Known = TypeVar("Known")
 
 
 class Table(dict[str, Variant]):
@@ -91,3 +96,13 @@ def offered(model: ReferenceModel) -> list[str]:
     """Return the names of the variants that a model is measured in where none are named."""
     fixed = [name for name in VARIANTS if name != TUNED or tuned.recipe_file(model).is_file()]
     return [*fixed, *built.of_model(model, VARIANTS)]
+
+
+def by_training(variant: str, found: Mapping[str, Known]) -> tuple[list[Known], list[Known]]:
+    """Split what is known of a model's trained cells: of those that train as this variant does, and of the others.
+
+    Variants that no longer exist, which an older run may name, are alike.
+    """
+    kinds = {name: VARIANTS[name].training if name in VARIANTS else "" for name in (*found, variant)}
+    alike = [one for name, one in found.items() if kinds[name] == kinds[variant]]
+    return alike, [one for name, one in found.items() if kinds[name] != kinds[variant]]

@@ -9,14 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from quantbench.core.stats import (
-    Paired,
-    chi_squared_quantile,
-    f_above,
-    p_above,
-    pooled_sd,
-    t_quantile,
-)
+from quantbench.core import seed_spread
+from quantbench.core.stats import Paired, f_above, p_above, t_quantile
 from quantbench.gate._common import Subject, beyond
 from quantbench.gate.score.hypotheses import Hypothesis, Thresholds
 from quantbench.gate.score.parts import SUSPICIOUS
@@ -26,7 +20,6 @@ from quantbench.records import BaselineValue, Judgement, Kind, Measurement, Verd
 if TYPE_CHECKING:
     from quantbench.reference.metrics import Metric
 
-BORROWED_CONFIDENCE = 0.9  # of the upper limit of a spread that other cells lend
 # A mean that gained more than so many standard deviations of one training is looked at before it is believed.
 IMPLAUSIBLE_DEVIATIONS = 6.0
 # Shares of the budget of a trained score whose baseline has several seeds. It is compared with a dozen degrees of
@@ -69,32 +62,28 @@ class Repeats:
 
 def repeats(
     metric: Metric,
-    samples: Sequence[Sequence[float]],
+    alike: Sequence[Sequence[float]],
     old: int,
     new: int,
     of: str,
     own: Sequence[float] | None = None,
+    others: Sequence[Sequence[float]] = (),
 ) -> Repeats | None:
-    """Pool the spread of one training over ``samples``, each the scores of one cell over its seeds.
+    """Describe the spread of one training of a cell by :func:`quantbench.core.seed_spread.of_cell`.
 
-    Return None where no sample has two seeds, as the spread is unknown then. The cells of a model do not spread alike,
-    so a cell is judged by its own spread where that is the larger. A cell without one borrows the upper confidence
-    limit of the others' spread, and the largest of theirs at least.
+    Return None where no cell has two seeds, as the spread is unknown then.
 
     Args:
-        own: scores of the judged cell over its accepted seeds; None where ``samples`` are its own.
+        alike: scores over seeds of each cell that trains as the judged one does, itself among them.
+        own: scores of the judged cell over its accepted seeds; None where ``alike`` are its own alone.
+        others: the same of the model's other trained cells.
     """
-    several = [list(values) for values in samples if len(values) > 1]
-    sd, degrees = pooled_sd(several)
-    if degrees == 0:
-        return None
-    if own is not None:
-        if len(own) > 1:
-            sd = max(sd, float(np.std(own, ddof=1)))
-        else:
-            limit = sd * math.sqrt(degrees / chi_squared_quantile(1 - BORROWED_CONFIDENCE, degrees))
-            sd = max(limit, *(float(np.std(values, ddof=1)) for values in several))
-    return Repeats(metric.scale * sd, degrees, old, new, of)
+    found = seed_spread.of_cell(
+        None if own is None else seed_spread.sample(own),
+        [seed_spread.sample(values) for values in alike],
+        [seed_spread.sample(values) for values in others],
+    )
+    return None if found is None else Repeats(metric.scale * found.sd, found.degrees, old, new, of)
 
 
 def weight_of(accepted: BaselineValue | None) -> int:
