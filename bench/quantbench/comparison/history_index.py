@@ -17,7 +17,7 @@ from quantbench import files
 from quantbench.comparison._index_part import TABLES, VERDICTS, Part, parsed, written
 from quantbench.comparison.history import History, arranged, chosen, gathered
 from quantbench.comparison.nights import Found, LocalNights
-from quantbench.comparison.summary import SUMMARY, VALUES, VERSION, Summary
+from quantbench.comparison.summary import SUMMARY, VERSION, Summary
 from quantbench.core.arrays import Array
 from quantbench.records.run_folder import REPORT
 
@@ -127,9 +127,9 @@ def _tables(placed: Sequence[tuple[Part, int]], cells: Sequence[str]) -> dict[st
             continue
         else:  # it is filled below, as every night is in a part
             tables[name] = np.empty(shape) if all(table is not None for table, _, _ in held) else lacking.copy()
-        for table, at, to in held:
+        for table, rows_of_part, places in held:
             if table is not None:
-                tables[name][:, to] = table[:, at]
+                tables[name][:, places] = table[:, rows_of_part]
     return {name: table.T for name, table in tables.items()}
 
 
