@@ -1,9 +1,11 @@
 """How reports say things."""
 
+import pytest
 from made_up_pages import cell as of_page
 from made_up_pages import judgement, report
 from quantbench.records import Action, Cell, Failure, Kind, Measurement, Verdict, verdict_of_cell
 from quantbench.report import formatting
+from tabulate import tabulate
 
 
 def cell(variant: str, score: float, higher_is_better: bool) -> Cell:
@@ -66,3 +68,11 @@ def test_a_release_limit_says_what_is_left_or_by_how_much_it_is_exceeded() -> No
     for change, words in ((0.1, "0.5 pp (0.40 left)"), (1.42, "0.5 pp (exceeded by 0.92)")):
         one.judgements = [judgement("m/v", Verdict.PASS, change, against="floor")]
         assert formatting.floor_of(one) == words
+
+
+@pytest.mark.parametrize("rows", [[], [["a", 1], ["| `b`", None]], [["longer than its head", "é"], ["", " spaced "]]])
+def test_tables_are_those_of_tabulate(rows: list[list[object]]) -> None:
+    heads = ["name", "µs |"]
+    shown = [[formatting._in_table(value) for value in row] for row in (heads, *rows)]
+    expected = tabulate(shown[1:], headers=shown[0], tablefmt="github", disable_numparse=True)
+    assert formatting.table(rows, heads) == expected

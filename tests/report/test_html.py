@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from quantbench.core.arrays import Array
 from quantbench.records import Action, Census, Evidence, Report, Verdict, write_json
 from quantbench.reference.model import ReferenceModel
-from quantbench.report import chart_data, evidence, formatting, markdown, plots
+from quantbench.report import chart_data, evidence, formatting, markdown, plots, targets
 from quantbench.report.evidence import Behind
 from quantbench.report.html import cells, templating
 from quantbench.report.html import page as html
@@ -277,6 +277,17 @@ def waiting(page: str) -> dict[str, Any]:
     assert found is not None
     loaded: dict[str, Any] = json.loads(zlib.decompress(base64.b64decode(found[1])))
     return loaded
+
+
+def test_a_large_page_keeps_most_cells_of_other_machines_as_data(
+    large: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All 10,000 in a table took a browser four times as long as the rest of the page."""
+    monkeypatch.setattr(targets, "rows", lambda _: [[f"m/there{number}"] for number in range(7)])
+    text = html.render(large, Behind())
+    assert [f"m/there{number}" in text for number in range(7)] == 4 * [True] + 3 * [False]
+    assert any(fold.count("m/there") == 3 for fold in waiting(text)["folds"])
+    assert "3 more cells" in text
 
 
 def test_a_large_page_keeps_most_of_itself_as_data(large: Report) -> None:

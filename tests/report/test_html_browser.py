@@ -113,7 +113,7 @@ def test_in_a_browser_who_asks_before_all_is_read_is_answered_in_order(
 ) -> None:
     html.write(tmp_path / "page.html", large, tmp_path, {})
     page = Watched(browser, tmp_path / "page.html").page
-    page.add_init_script("window.setTimeout = () => 0")  # so that the page does not read by itself
+    page.add_init_script("window.requestIdleCallback = () => 0")  # so that the page does not read by itself
     page.reload()
     assert page.locator("#later").count() == 1
     page.evaluate(

@@ -58,11 +58,13 @@ def seal_of(model: str, variant: str, cell: BaselineCell) -> dict[str, str]:
 
     Model and variant are part of each digest, so that a cell that is copied over another one is seen.
     """
-    groups = _groups(cell)
-    return {
-        group: _joined({name: _digest([model, variant, group, name, value]) for name, value in fields.items()})
-        for group, fields in groups.items()
-    }
+    start = f"{flat(model)}, {flat(variant)}"
+    found = {}
+    for group, fields in _groups(cell).items():
+        place = f"{start}, {flat(group)}"
+        texts = {name: f"[{place}, {flat(name)}, {flat(rounded(value))}]" for name, value in fields.items()}
+        found[group] = _joined({name: _digest(text) for name, text in texts.items()})
+    return found
 
 
 def is_sealed(file: BaselineFile) -> bool:
@@ -158,11 +160,11 @@ def _flat(overlay: dict[str, Any]) -> dict[str, Any]:
 
 def _header(file: BaselineFile) -> dict[str, str]:
     names = (*_HEADER, *(["outputs"] if file.outputs else []))  # which files of before 1.9 have not
-    return {name: _digest([name, getattr(file, name)]) for name in names}
+    return {name: _digest(flat([name, rounded(getattr(file, name))])) for name in names}
 
 
-def _digest(value: Any) -> str:
-    return hashlib.sha256(flat(rounded(value)).encode()).hexdigest()[:DIGITS]
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
 
 
 def _joined(digests: dict[str, str]) -> str:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Literal
@@ -74,11 +75,22 @@ class History:
             model: or one of its further outputs, see :func:`quantbench.comparison.summary.scored_as`.
         """
         if model not in self._questions:
-            asked = [_question(run, model) for run in self.runs]
+            asked = [_question(run, model) for run, _ in self._asking.values()]
             distinct = list(dict.fromkeys(asked))
-            place = {question: number for number, question in enumerate(distinct)}
-            self._questions[model] = distinct, np.array([place[question] for question in asked])
+            of_run = np.empty(len(self.runs), dtype=int)
+            for question, (_, rows) in zip(asked, self._asking.values(), strict=True):
+                of_run[rows] = distinct.index(question)
+            self._questions[model] = distinct, of_run
         return self._questions[model]
+
+    @cached_property
+    def _asking(self) -> dict[tuple[int, int, bool], tuple[Summary, list[int]]]:
+        """Group the runs that hold the same facts on data and metrics, as the runs of an index share them."""
+        groups: dict[tuple[int, int, bool], tuple[Summary, list[int]]] = {}
+        for row, run in enumerate(self.runs):
+            key = id(run.scoring), id(run.data_sha256), run.trained_from_scratch
+            groups.setdefault(key, (run, []))[1].append(row)
+        return groups
 
 
 def _question(run: Summary, model: str) -> tuple[object, ...]:

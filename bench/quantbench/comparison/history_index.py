@@ -17,7 +17,7 @@ from quantbench import files
 from quantbench.comparison._index_part import TABLES, VERDICTS, Part, parsed, written
 from quantbench.comparison.history import History, arranged, chosen, gathered
 from quantbench.comparison.nights import Found, LocalNights
-from quantbench.comparison.summary import SUMMARY, VALUES, VERSION, Summary
+from quantbench.comparison.summary import SUMMARY, VERSION, Summary
 from quantbench.core.arrays import Array
 from quantbench.records.run_folder import REPORT
 
@@ -110,21 +110,27 @@ def _of_fresh(fresh: list[tuple[str, Stamp, Summary]]) -> Part:
 def _tables(placed: Sequence[tuple[Part, int]], cells: Sequence[str]) -> dict[str, Array]:
     """Return the tables of nights in this order, shape (nights, cells) each."""
     shape = len(cells), len(placed)
-    tables: dict[str, Array] = {VERDICTS: np.full(shape, -1)}
     rows: dict[int, tuple[Part, list[int], list[int]]] = {}
     for place, (part, row) in enumerate(placed):
         _, at, to = rows.setdefault(id(part), (part, [], []))
         at.append(row)
         to.append(place)
-    for part, at, to in rows.values():
-        for name in TABLES:
-            table = part.table(name, cells)
+    spans = [(part, _span(at), _span(to)) for part, at, to in rows.values()]
+    tables: dict[str, Array] = {}
+    for name in TABLES:
+        held = [(part.table(name, cells), at, to) for part, at, to in spans]
+        lacking = np.broadcast_to(np.nan, shape)
+        if name == VERDICTS:
+            tables[name] = np.full(shape, -1)
+        elif all(table is None for table, _, _ in held):
+            tables[name] = lacking
+            continue
+        else:  # it is filled below, as every night is in a part
+            tables[name] = np.empty(shape) if all(table is not None for table, _, _ in held) else lacking.copy()
+        for table, rows_of_part, places in held:
             if table is not None:
-                if name not in tables:
-                    tables[name] = np.full(shape, np.nan)
-                tables[name][:, _span(to)] = table[:, _span(at)]
-    lacking = np.broadcast_to(np.nan, shape)
-    return {name: tables.get(name, lacking).T for name in (VERDICTS, *VALUES)}
+                tables[name][:, places] = table[:, rows_of_part]
+    return {name: table.T for name, table in tables.items()}
 
 
 def _span(places: list[int]) -> slice | list[int]:

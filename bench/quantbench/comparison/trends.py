@@ -104,8 +104,11 @@ def trend(history: History, cell: str, newest_run: int | None = None) -> Trend:
     rows = here
     if newest_run is None and len(holding) < len(history.runs):
         apart[ABSENT] = len(history.runs) - len(holding)
-    values = {name: table[:, column][rows] for name, table in history.values.items()}
-    runs = history.runs if len(rows) == len(history.runs) else [history.runs[row] for row in rows]
+    whole = len(rows) == len(history.runs)  # copied in a fraction of the time
+    values = {
+        name: table[:, column].copy() if whole else table[:, column][rows] for name, table in history.values.items()
+    }
+    runs = history.runs if whole else [history.runs[row] for row in rows]
     machine = str(history.machines[rows[-1]])
     timed = [values[name] for name in (RATIO, TO_YARDSTICK)]
     why = "timed on another machine profile, whose latency is left out"

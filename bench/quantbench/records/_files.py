@@ -168,9 +168,9 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(pairs) > _MOST_KEYS:
         raise ValueError(f"an object of {len(pairs)} keys")
     unique = dict(pairs)
-    for name in unique:
-        if len(name) > _LONGEST_KEY:
-            raise ValueError(f"a key of {len(name)} characters, {name[:12]!r}…")
+    if max(map(len, unique), default=0) > _LONGEST_KEY:
+        name = max(unique, key=len)
+        raise ValueError(f"a key of {len(name)} characters, {name[:12]!r}…")
     if len(unique) < len(pairs):
         raise _Twins(Counter(name for name, _ in pairs).most_common(1)[0][0])
     return unique
@@ -184,9 +184,10 @@ def _whole_number(digits: str) -> int:
 
 
 def _number(text: str) -> float:
-    if abs(float(text)) > LARGEST_NUMBER:
+    number = float(text)
+    if abs(number) > LARGEST_NUMBER:
         raise ValueError(f"a number as large as {text[:12]}")
-    return float(text)
+    return number
 
 
 def _check_version(path: Path, data: dict[str, Any], record: type[Record], what: str) -> None:

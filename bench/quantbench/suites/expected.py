@@ -8,7 +8,7 @@ import argparse
 import fnmatch
 import os
 from collections.abc import Callable, Iterable, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import pytest
@@ -120,16 +120,22 @@ class CommandLine:
         return not self._value("benchmark_only")
 
     def _by_path(self, kind: Kind, cell: str) -> bool:
-        path, name = suite(kind), f"test_{kind}[{cell}]"
+        name, (tests, suite_of_root) = f"test_{kind}[{cell}]", self._of_suite(kind)
+        if not any(_named(name, test) for test in tests):
+            return False
+        return not any(f"{suite_of_root}::{name}".startswith(prefix) for prefix in self._value("deselect") or [])
+
+    @cache  # noqa: B019  one for a run; asked for each of its tests
+    def _of_suite(self, kind: Kind) -> tuple[list[str], str]:
+        """Return which tests of a kind's suite its path lets through, an empty name for all, and the path itself."""
+        path = suite(kind)
         wanted = [self._place(word) for word in self._value("file_or_dir") or []]
-        if wanted and not any(_within(path, folder) and _named(name, test) for folder, test in wanted):
-            return False
+        tests = [test for folder, test in wanted if _within(path, folder)] if wanted else [""]
         if any(_within(path, self._place(word)[0]) for word in self._value("ignore") or []):
-            return False
+            tests = []
         if any(fnmatch.fnmatch(str(path), str(self._folder / word)) for word in self._value("ignore_glob") or []):
-            return False
-        node = f"{Path(os.path.relpath(path, self._root)).as_posix()}::{name}"
-        return not any(node.startswith(prefix) for prefix in self._value("deselect") or [])
+            tests = []
+        return tests, Path(os.path.relpath(path, self._root)).as_posix()
 
     def _place(self, word: str) -> tuple[Path, str]:
         """Return the folder or file of ``FILE::TEST``, and the test's name, empty for all."""

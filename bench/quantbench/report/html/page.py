@@ -123,7 +123,7 @@ def render(report: Report, behind: Behind) -> str:
         "changed": _changed(report, later),
         "all": _all_cells(report, by_id, later),
         "outputs": _outputs(report, by_id, later),
-        "targets": _targets(report),
+        "targets": _targets(report, later),
         "charts": _charts(report, by_id, later),
         "one": _one_by_one(report, by_id, behind, later),
         "exceptions": _exceptions(report, later),
@@ -231,14 +231,18 @@ def _outputs(report: Report, by_id: dict[str, Cell], later: Later) -> Markup:
     return Markup("").join(shown)
 
 
-def _targets(report: Report) -> Markup:
+def _targets(report: Report, later: Later) -> Markup:
     rows = targets.rows(report)
     if not rows:
         return Markup("")
     machines = [plain(one) for one in targets.machines(report)]
     listed = fragment("lines.html.j2", items=machines) if machines else Markup("")
-    caption = "What each cell does there"
-    shown = fragment("table.html.j2", caption=caption, headers=targets.headers(report), rows=rows, kind="")
+    caption, headers = "What each cell does there", targets.headers(report)
+    here = FIRST_ROWS if later.large else len(rows)
+    shown = fragment("table.html.j2", caption=caption, headers=headers, rows=rows[:here], kind="")
+    if rows[here:]:
+        more = fragment("table.html.j2", caption=caption, headers=headers, rows=rows[here:], kind="")
+        shown += later.fold(f"{len(rows) - here} more cells", more)
     return listed + shown + _lines(targets.words(report))
 
 

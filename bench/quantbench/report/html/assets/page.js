@@ -190,7 +190,8 @@
   if (data) {
     window.addEventListener("beforeprint", () => kept && print(true)); // who prints cannot be made to wait
     window.addEventListener("afterprint", () => kept && print(false));
-    window.addEventListener("load", () => setTimeout(() => later(() => {}))); // so that nobody waits who asks later
+    const idle = window.requestIdleCallback || window.setTimeout; // once the page is shown
+    window.addEventListener("load", () => idle(() => later(() => {}))); // so that nobody waits who asks later
   }
   filters.hidden = false;
   number(rows);
