@@ -7,8 +7,11 @@ Architecture: a gated recurrent unit (Cho et al. 2014, arXiv:1406.1078) of 48 un
 a dense layer on its last state, as in Zhang et al. 2017, "Hello Edge" (arXiv:1711.07128), with fewer units.
 
 Data: words that espeak-ng speaks, in noise; see ``data/make_spoken_words.py``. Nobody spoke them, so that a score here
-says nothing of people's voices. Half of the score is what a device would be hated for: how often an hour it hears a
-keyword in noise or in another word, at a cut-off of 0.5.
+says nothing of people's voices. A second score is what a listening device is disliked for: how often an hour it hears
+a keyword in noise or in another word, at a cut-off of 0.5. Most of these words were chosen to sound like a keyword.
+
+10,325 parameters. Trained in 9 s of CPU time on a 2-core AMD EPYC (Zen 4) virtual machine that had other work.
+Accuracy 0.9086 ± 0.0018 (mean ± sd of 5 seeds), pinned seed 0: 0.9090.
 """
 
 from typing import Any
@@ -57,7 +60,12 @@ MODEL = ReferenceModel(
             name="alarms",
             metric=by_name("false_accepts_per_hour:0.5:1").of("output_0"),
             labels="alarms",
-            floors={"default": Floor(30.0, "to be measured")},
+            floors={
+                "ptq_float16": Floor(9.1, "one more in the 397 s without a keyword; float16 keeps 11 significant bits"),
+                "*wi4*": Floor(73.0, "as 2 pp of accuracy: in 2 % of the seconds without a keyword"),
+                "*wi2*": Floor(181.0, "as 5 pp of accuracy: in 5 % of the seconds without a keyword"),
+                "default": Floor(37.0, "as 1 pp of accuracy: in 1 % of the seconds without a keyword"),
+            },
         ),
     ),
     seed_scores=(0.9090, 0.9110, 0.9080, 0.9090, 0.9060),

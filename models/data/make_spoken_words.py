@@ -29,11 +29,42 @@ import numpy as np
 KEYWORDS = ("yes", "no", "stop", "go")
 OTHERS = (
     *("bed", "bird", "cat", "dog", "house", "happy", "tree", "left", "right", "up", "down", "on", "off", "wow"),
-    *("yet", "guess", "nose", "note", "top", "step", "goat", "cold", "one", "three", "five", "seven", "learn", "visual"),
+    *(
+        "yet",
+        "guess",
+        "nose",
+        "note",
+        "top",
+        "step",
+        "goat",
+        "cold",
+        "one",
+        "three",
+        "five",
+        "seven",
+        "learn",
+        "visual",
+    ),
 )
 ACCENTS = ("en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-029", "en-gb-x-gbcwmd")
 VOICES = {
-    "train": ("m1", "m2", "m3", "m4", "m5", "f1", "f2", "f3", "klatt", "klatt2", "Andy", "Annie", "Lee", "Gene", "Mario"),
+    "train": (
+        "m1",
+        "m2",
+        "m3",
+        "m4",
+        "m5",
+        "f1",
+        "f2",
+        "f3",
+        "klatt",
+        "klatt2",
+        "Andy",
+        "Annie",
+        "Lee",
+        "Gene",
+        "Mario",
+    ),
     "test": ("m6", "m7", "m8", "f4", "f5", "klatt3", "Alicia", "Denis"),
 }
 EXAMPLES = {"train": 3_000, "test": 1_000}
