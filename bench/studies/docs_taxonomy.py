@@ -266,8 +266,9 @@ def _legend(models: Mapping[str, ReferenceModel]) -> Iterator[str]:
         ]
     )
     yield (
-        "The models are in `models/`, `tiny_lm` on text, `keyword` on synthetic speech and the others on Fashion-MNIST. The parts of the names: "
-        "[Glossary](glossary.md#names-of-variants). What each variant does: [Variants](variants.md)."
+        "The models are in `models/`, `tiny_lm` on text, `keyword` on synthetic speech and the others on "
+        "Fashion-MNIST. The parts of the names: [Glossary](glossary.md#names-of-variants). What each variant does: "
+        "[Variants](variants.md)."
     )
 
 
