@@ -35,8 +35,8 @@ def prepare(x: Inputs) -> Inputs:
     return np.asarray(x / np.float32(127.5) - 1, dtype=np.float32)
 
 
-# The converter gives each unrolled step weights of its own as soon as its numbers are integers, so that a static file is
-# larger than float32's, 2.3 times where it is int8 by channel: nothing is won by what it loses.
+# The converter gives each unrolled step weights of its own as soon as its numbers are integers, so that a static file
+# is larger than float32's, 2.3 times where it is int8 by channel: nothing is won by what it loses.
 STATIC = Floor(3.0, "not to be shipped: larger than float32, since no step shares its int8 weights with the next")
 INT2 = Floor(45.0, "not to be shipped: the state forgets the word where the dense layers' weights have two bits")
 
