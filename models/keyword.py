@@ -22,10 +22,10 @@ from quantbench import Floor, Head, Inputs, Recipe, ReferenceModel, by_name
 FRAMES, BANDS = 32, 20
 
 
-def build(keras: Any) -> Any:
+def build(keras: Any, units: int = 48) -> Any:
     """32 frames of 20 mel bands -> 5 class probabilities."""
     frames = keras.Input((FRAMES, BANDS))
-    state = keras.layers.GRU(48, unroll=True)(frames)
+    state = keras.layers.GRU(units, unroll=True)(frames)
     return keras.Model(frames, keras.layers.Dense(5, activation="softmax")(state), name="keyword")
 
 
