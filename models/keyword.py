@@ -11,7 +11,7 @@ says nothing of people's voices. A second score is what a listening device is di
 a keyword in noise or in another word, at a cut-off of 0.5. Most of these words were chosen to sound like a keyword.
 
 10,325 parameters. Trained in 9 s of CPU time on a 2-core AMD EPYC (Zen 4) virtual machine that had other work.
-Accuracy 0.9086 ± 0.0018 (mean ± sd of 5 seeds), pinned seed 0: 0.9090.
+Accuracy 0.9086 ± 0.0018 (mean ± sd of 5 seeds), pinned seed 0: 0.9090; false accepts 258 ± 36 an hour, pinned: 308.
 """
 
 from typing import Any
@@ -35,10 +35,16 @@ def prepare(x: Inputs) -> Inputs:
     return np.asarray(x / np.float32(127.5) - 1, dtype=np.float32)
 
 
-# The converter gives each unrolled step weights of its own as soon as its numbers are integers, so that a static file
-# is larger than float32's, 2.3 times where it is int8 by channel: nothing is won by what it loses.
-STATIC = Floor(3.0, "not to be shipped: larger than float32, since no step shares its int8 weights with the next")
-INT2 = Floor(45.0, "not to be shipped: the state forgets the word where the dense layers' weights have two bits")
+# All limits follow from float32 alone (accuracy 0.9090, false accepts in 34 of the 397 seconds without a keyword,
+# 125,484 bytes). MLPerf asks quantized models for 99 % of the reference, here of its right answers: of its accuracy,
+# and of the seconds in which it rightly hears nothing. By `python -m studies.keyword_sizes`, half of the parameters
+# cost less than that, so that int4 gets no more; a quarter of them, as small in int8 as all of them are in int2, cost
+# 2.36 pp and 129 false accepts an hour. What is red by its limit, and what is static, for that is larger than float32,
+# is not to be shipped, and kept so that a tool that gets it right is seen: its limits are what silence would lose, and
+# never being silent.
+SILENT, NEVER_SILENT = 51.2, 3292.0
+TOO_LARGE = "not to be shipped: larger than float32, since the converter gives each unrolled step weights of its own"
+TOO_COARSE = "not to be shipped: it misses the 2.36 pp, or the 129 an hour, that a quarter of the parameters cost"
 
 MODEL = ReferenceModel(
     name="keyword",
@@ -51,12 +57,13 @@ MODEL = ReferenceModel(
     data="data/spoken_words.npz",
     data_sha256="c53ac18d67b2c96f9d4256c768f5e0fa5826b1685b6c76b1eee84f41eca565eb",
     floors={
-        "ptq_float16": Floor(0.2, "float16 keeps 11 significant bits; a larger drop is a bug, not rounding"),
-        "*wi4*": Floor(2.0, "int4 is for devices with no room for int8; this drop is its price"),
-        "*wi2*": INT2,
-        "*static*": STATIC,
-        "ptq": Floor(1.0, "the largest drop this project would ship for half of the size"),
-        "qat": Floor(1.0, "quantization-aware training must not be worse than the PTQ limit"),
+        "ptq_float16": Floor(
+            0.37, "the least that 1,000 examples can exclude: float16 keeps 11 significant bits, and any drop is a bug"
+        ),
+        "*wi2*": Floor(SILENT, TOO_COARSE),
+        "*static*": Floor(SILENT, TOO_LARGE),
+        "ptq": Floor(0.91, "1 % of float32's accuracy: MLPerf asks quantized models for 99 % of the reference"),
+        "qat": Floor(0.91, "what trains further must not be worse than the PTQ limit"),
     },
     metric=by_name("accuracy").of("output_0"),
     heads=(
@@ -65,11 +72,10 @@ MODEL = ReferenceModel(
             metric=by_name("false_accepts_per_hour:0.5:1").of("output_0"),
             labels="alarms",
             floors={
-                "ptq_float16": Floor(9.1, "one more in the 397 s without a keyword; float16 keeps 11 significant bits"),
-                "*wi4*": Floor(73.0, "as 2 pp of accuracy: in 2 % of the seconds without a keyword"),
-                "*wi2*": Floor(450.0, INT2.reason),
-                "*static*": Floor(120.0, STATIC.reason),
-                "default": Floor(37.0, "as 1 pp of accuracy: in 1 % of the seconds without a keyword"),
+                "ptq_float16": Floor(9.1, "one in 397 seconds: float16 keeps 11 significant bits, any more is a bug"),
+                "*wi2*": Floor(NEVER_SILENT, TOO_COARSE),
+                "*static*": Floor(NEVER_SILENT, TOO_LARGE),
+                "default": Floor(32.9, "1 % of the seconds in which float32 rightly hears nothing, as of its accuracy"),
             },
         ),
     ),
