@@ -6,10 +6,11 @@
 """
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from quantbench.reference.heads import by_output
@@ -25,8 +26,9 @@ NAME = "keyword_sizes.md"
 
 def scores(model: ReferenceModel, units: int) -> tuple[int, Mapping[str, list[float]]]:
     """Return the number of parameters, and the scores of each output by seed."""
-    assert model.build is not None
-    smaller = replace(model, build=partial(model.build, units=units))
+    build: Callable[..., Any] | None = model.build
+    assert build is not None
+    smaller = replace(model, build=partial(build, units=units))
     found: dict[str, list[float]] = {output: [] for output in by_output(smaller)}
     for seed in range(SEEDS):
         trained = train_from_scratch(smaller, seed)
