@@ -251,7 +251,7 @@ def _legend(models: Mapping[str, ReferenceModel]) -> Iterator[str]:
     others = "".join(
         f", in `{name}` {'' if one.metric.unit == PP else f'in {one.metric.unit} '}of {one.metric.name}"
         for name, one in models.items()
-        if one.metric is not ACCURACY
+        if one.metric.name != ACCURACY.name
     )
     yield "\n".join(
         [
@@ -266,8 +266,9 @@ def _legend(models: Mapping[str, ReferenceModel]) -> Iterator[str]:
         ]
     )
     yield (
-        "The models are in `models/`, `tiny_lm` on text and the others on Fashion-MNIST. The parts of the names: "
-        "[Glossary](glossary.md#names-of-variants). What each variant does: [Variants](variants.md)."
+        "The models are in `models/`, `tiny_lm` on text, `keyword` on synthetic speech and the others on "
+        "Fashion-MNIST. The parts of the names: [Glossary](glossary.md#names-of-variants). What each variant does: "
+        "[Variants](variants.md)."
     )
 
 

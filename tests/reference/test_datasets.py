@@ -79,6 +79,20 @@ def test_the_placed_garments_are_what_their_script_makes(monkeypatch: pytest.Mon
     assert script["shared"](np.array([0, 0, 4, 4]), np.array([2, 0, 10, 4])) == 0.5
 
 
+def test_the_speech_is_as_its_program_says_it() -> None:
+    if shutil.which("espeak-ng") is None:
+        pytest.skip("needs Debian's espeak-ng: apt-get install espeak-ng")
+    script = runpy.run_path(str(MODELS / "data" / "make_spoken_words.py"))
+    pack = read_npz(MODELS / "data" / "spoken_words.npz", "pack")
+    assert (pack["y_test.alarms"] == pack["y_test"]).all()
+    for split, seed in script["SEEDS"].items():
+        generator = np.random.Generator(np.random.PCG64(seed))
+        for place in range(12):
+            features, label, _said = script["example"](split, generator)
+            assert np.array_equal(features, pack[f"x_{split}"][place])
+            assert label == pack[f"y_{split}"][place]
+
+
 def test_a_pack_with_a_wrong_hash_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "pack.npz"
     np.savez(path, x_train=np.zeros(1))

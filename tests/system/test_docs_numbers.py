@@ -243,7 +243,7 @@ def facts() -> dict[str, list[str]]:
     slow = [strength.removesuffix(" %") for strength in ("1 %", "2 %", "3 %", "5 %", "10 %")]
     assert slowed(VARIANT) == {f"{each} %" for each in slow}
     assert slowed(RUNTIME) == {f"{each} %" for each in slow[2:]}
-    lightest, *_, heaviest = megabytes("weights")
+    heaviest = megabytes("weights")[-1]
     operator = f"{percent(_instructions.OPERATOR_GREW)} of itself and {percent(_instructions.OF_THE_MODEL)} of the call"
     catches = (
         f"Slowdowns of 5 % {{}} caught in {round(trials() * caught(VARIANT, '5 %'))} of {trials()} trials",
@@ -298,7 +298,7 @@ def facts() -> dict[str, list[str]]:
             f"({of_variants(0):.0f} cells)",
             f"it took {of_variants(1):,.0f} seconds of a core",
             f", {per_cell} per cell",
-            f"weights are {lightest:.1f} to {heaviest:.1f} MB, its data up to {megabytes('data')[-1]:.0f} MB",
+            f"weights are up to {heaviest:.1f} MB, its data up to {megabytes('data')[-1]:.0f} MB",
             f"400,000 × {per_cell} s = {hours:.0f} core-hours: {hours / 100:.1f} h on 100 workers",
             f"{10_000 * round(megabytes('data')[-1]) // 1000} GB where each of the 10,000 models has data of its own",
             "more than 100 GB",
