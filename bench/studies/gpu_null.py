@@ -6,8 +6,8 @@ The lowest agreement of each kind and arithmetic is what the judge holds an arti
 accepted (``quantbench.gate._gpu_null``). Left out are artifacts of a known fault: pointwise convolutions with a stride
 that are not float (``studies.gpu_stride``), and constants of several rows, which Keras 3 writes for weights of
 4 bits (``studies.gpu_constants``). So are int16 activations, of which the accelerator takes a few operators of hundreds
-and computes some of them wrong (77 of 200 examples of ``keyword``), and detectors: their agreement counts whole scenes, in which any detection may
-change.
+and computes some of them wrong (77 of 200 examples of ``keyword``), and detectors: their agreement counts whole
+scenes, in which any detection may change.
 """
 
 import argparse
