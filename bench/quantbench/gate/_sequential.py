@@ -24,7 +24,7 @@ from quantbench.core.stats import Change, Location, change_of, p_above, trimmed_
 from quantbench.gate._common import Subject
 from quantbench.gate._hosts import on_this_host
 from quantbench.gate._latency import MARGIN, SUSPICION, between_runs, by_baseline, latency, margin, suspicious
-from quantbench.gate._latency_beside import pooled
+from quantbench.gate._pooled import pooled
 from quantbench.records import BaselineCell, BaselineValue, Judgement, Measurement, Verdict
 
 # Processes after each stage, in units of the first: four times as many at most.

@@ -182,15 +182,16 @@ def _by_baseline(name: str, old: list[Process], stages: list[list[Process]], sha
     baseline = BaselineCell(latency={"here": _accepted(before[name])}, by_machine=beside)
     known = gate.accepted_beside(baseline, "here")
     of_typical, of_others = gate.beside_share(share)
-    taken, suspected = [first], gate.suspicious_beside(first, name, known)
+    taken = [first]
     while True:
         ratios = [stage[name] for stage in taken]
         typical, unclear = gate.latency_in_stages(SUBJECT, name, ratios, baseline, "here", of_typical)
-        if len(taken) == len(stages) or not (unclear or (suspected and len(taken) == 1)):
+        red = typical.verdict is Verdict.REGRESSED
+        unclear = unclear or (not red and gate.unclear_beside(taken, name, known, of_others))
+        if len(taken) == len(stages) or not unclear:
             break
         taken.append(_measured(stages[len(taken)], variant))
-    second = taken[1] if len(taken) > 1 else None
-    return [typical, *gate.latency_beside(SUBJECT, first, second, name, known, of_others)]
+    return [typical, *gate.latency_beside(SUBJECT, taken, name, known, of_others, red)]
 
 
 def _measured(processes: list[Process], variant: str) -> dict[str, Measurement]:
