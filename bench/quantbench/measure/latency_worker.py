@@ -15,8 +15,8 @@ in all calls.
 
 More keys inject a regression, for the selftest: ``runtime`` (another than ``litert-cpu``), ``slow`` (for each of the
 three, its slowdown as a fraction), ``wait`` (seconds that each call of the variant sleeps), ``stall`` (calls of the
-variant and seconds: one of so many calls, the first of them at random, sleeps as long) and ``first`` (seconds that its
-first call takes longer).
+variant and seconds: one of so many calls, the first of them at random, sleeps as long), ``lasting`` (seconds that each
+call of variant and control takes at least) and ``first`` (seconds that the variant's first call takes longer).
 """
 
 import time
@@ -159,6 +159,16 @@ def _waiting(call: Callable[[], object], seconds: float) -> Callable[[], object]
     return waiting
 
 
+def _lasting(call: Callable[[], object], seconds: float) -> Callable[[], object]:
+    def lasting() -> None:
+        end = time.perf_counter() + seconds
+        call()
+        while time.perf_counter() < end:
+            pass
+
+    return lasting
+
+
 def _stalling(call: Callable[[], object], every: int, seconds: float, first: int) -> Callable[[], object]:
     made = count(every - first)
 
@@ -208,6 +218,8 @@ def run(job: dict[str, Any]) -> dict[str, Blocks]:
         calls[name] = loaded.invoke
     if job.get("wait"):
         calls["variant"] = _waiting(calls["variant"], job["wait"])
+    if job.get("lasting"):
+        calls |= {name: _lasting(call, job["lasting"]) for name, call in calls.items()}
     if job.get("stall"):
         every, seconds = job["stall"]
         calls["variant"] = _stalling(calls["variant"], every, seconds, int(order.integers(every)))
