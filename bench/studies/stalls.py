@@ -21,10 +21,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from quantbench import gate
+from quantbench.core.arrays import Array
 from quantbench.core.options import RunOptions
 from quantbench.core.stats import upper_bound
 from quantbench.engine import measurements
-from quantbench.measure.latency import CALLS, Latency, save_inputs, time_once
+from quantbench.measure.latency import CALLS, Blocks, Latency, save_inputs, time_once
+from quantbench.measure.latency import Process as TimedProcess
 from quantbench.records import Accepted, BaselineValue, Measurement, Stalls, Verdict
 from quantbench.records.measurements import RATIO, STALLS
 from quantbench.reference.model import load_models
@@ -36,6 +38,8 @@ from studies import _common
 STALL = (1000, 0.03)
 LENGTH = 4  # processes of each series in one round
 ALPHA = gate.beside_share(SHARE)[1]
+# Microseconds of a call; blocks that are interrupted, where the machine is loaded; processes from which runs are drawn.
+SIMULATED, LOAD, SIMULATED_POOL = (15, 50, 100, 200, 300), 0.05, 480
 _RECORDING = "stalls.json"
 
 
@@ -142,6 +146,35 @@ def _flat(found: Sequence[Stalls]) -> list[list[float]]:
 # ---------------------------------------------------------------- simulation
 
 
+def simulated(
+    random: np.random.Generator, micro: float, every: float, load: float, length: float = STALL[1]
+) -> TimedProcess:
+    """Make up a process of a quarter of a second that times an artifact, float32 and the reference workload in turns.
+
+    Args:
+        micro: microseconds of a call of the first two.
+        every: calls from one stall of the artifact to the next; 0 for none.
+        load: share of blocks that other programs interrupt, for 6 ms on average, whichever is timed.
+        length: of a stall, in seconds.
+    """
+
+    def blocks(call: float, stalling: float) -> Blocks:
+        calls = max(1, round(2e-4 / call))
+        turns = int(0.25 / (3 * 2e-4 + 3 * call))
+
+        def timed(n: int, in_each: int) -> Array:
+            interrupted = np.where(random.random(n) < load * in_each * call / 2e-4, random.gamma(4, 1.5e-3, n), 0.0)
+            stalls = random.random(n) < in_each / stalling if stalling else np.zeros(n)
+            return in_each * call * (1 + 0.02 * random.random(n)) + interrupted + length * stalls
+
+        whole = timed(turns, calls + 1)
+        own = np.full(turns, call)
+        return Blocks(own, own, calls=timed(100, 1), whole=whole, in_whole=calls + 1)
+
+    call = 1e-6 * micro
+    return {"control": blocks(call, 0.0), "variant": blocks(call, every), "yardstick": blocks(5e-5, 0.0)}
+
+
 def _typical() -> tuple[Measurement, BaselineValue]:
     """Return a typical call as accepted, which is not judged here."""
     values = [1.0, 1.0]
@@ -176,8 +209,8 @@ def judged(pool: Sequence[list[Stalls]], random: np.random.Generator) -> tuple[V
     return (found[0].verdict, len(stages), found[0].message) if found else (Verdict.PASS, len(stages), "")
 
 
-def _row(series: Series, load: bool, processes: Sequence[Process], trials: int) -> list[str]:
-    own = [one for one in processes if one.series == series and one.load == load]
+def _row(series: Series, processes: Sequence[Process], trials: int) -> list[str]:
+    own = [one for one in processes if one.series == series]
     pool = [one.stalls() for one in own]
     random = np.random.default_rng(0)
     found = [judged(pool, random) for _ in range(trials)]
@@ -188,7 +221,6 @@ def _row(series: Series, load: bool, processes: Sequence[Process], trials: int) 
     usual = [sum(getattr(one, side).usual for one in shortest) for side in ("artifact", "beside")]
     return [
         series.name,
-        "loaded" if load else "no load of ours",
         f"{np.median([one.microseconds for one in own]):.0f}",
         str(len(own)),
         f"{calls:.0f}",
@@ -199,31 +231,50 @@ def _row(series: Series, load: bool, processes: Sequence[Process], trials: int) 
     ]
 
 
+def _simulated(micro: float, trials: int) -> list[str]:
+    """Return the calls of a process, and how often a made-up artifact that stalls is red, idle and loaded."""
+
+    def counts(random: np.random.Generator, load: float) -> list[Stalls]:
+        [found] = Latency([simulated(random, micro, STALL[0], load)]).stalls("control", "yardstick")
+        return found
+
+    reds = []
+    for load in (0.0, LOAD):
+        random = np.random.default_rng(0)
+        pool = [counts(random, load) for _ in range(SIMULATED_POOL)]
+        reds.append(sum(judged(pool, random)[0] is Verdict.REGRESSED for _ in range(trials)))
+    return [str(pool[0][0].artifact.calls), *(str(red) for red in reds)]
+
+
 def report(processes: Sequence[Process], machine: str, trials: int) -> list[str]:
     """Write the report's paragraphs and tables."""
-    headers = ["artifact", "machine", "µs a call", "processes", "calls each", "stalls (in proportion)", "red", "warn"]
+    headers = ["artifact", "µs a call", "processes", "calls each", "stalls (in proportion)", "red", "warn"]
     headers.append("processes a cell")
 
     def rows(stalls: bool) -> list[list[str]]:
-        chosen = [one for one in RECORDED if one.stalls == stalls]
-        found = [(one, load) for one in chosen for load in (False, True)]
-        counted = {(one.series, one.load) for one in processes}
-        return [_row(*one, processes, trials) for one in found if one in counted]
+        counted = {one.series for one in processes}
+        return [_row(one, processes, trials) for one in RECORDED if one.stalls == stalls and one in counted]
 
     healthy = rows(False)
-    reds, drawn = sum(int(row[6].split()[0]) for row in healthy), trials * len(healthy)
+    reds, drawn = sum(int(row[5].split()[0]) for row in healthy), trials * len(healthy)
     return [
         "# Stalls",
         machine,
-        f"{len(processes):,} processes of {SECONDS:g} s. A run is red at p = {ALPHA:.2g}, its share as one of 21 timed "
-        "cells; stages end at "
-        f"{', '.join(str(PER_RUN * stage) for stage in gate.STAGES)} processes. Stalls are those of 1 ms and longer: of "
+        f"{len(processes):,} processes of {SECONDS:g} s, {sum(one.load for one in processes)} of them beside our load. "
+        f"A run is red at p = {ALPHA:.2g}, its share as one of 21 timed cells; stages end at "
+        f"{', '.join(str(PER_RUN * stage) for stage in gate.STAGES)} processes. Stalls of 1 ms and longer are those of "
         "the artifact, of all that was timed in turns, and in parentheses what its share of the time would give it.",
         "## Nothing is wrong",
         _common.table(headers, healthy),
         f"{reds} of {drawn:,} red (95 % upper bound {100 * upper_bound(reds, drawn):.2f} %).",
         f"## {1e3 * STALL[1]:g} ms in one of {STALL[0]:,} calls",
         _common.table(headers, rows(True)),
+        "## The same by simulation",
+        f"Red of {trials} runs, where other programs interrupt no block, or one in {1 / LOAD:.0f} for 6 ms.",
+        _common.table(
+            ["µs a call", "calls each", "idle", "loaded"],
+            [[str(micro), *_simulated(micro, trials)] for micro in SIMULATED],
+        ),
         "A process makes as many calls as the column says, so that a stall which only comes after more of them in one "
         "process is not seen.",
     ]
@@ -237,7 +288,8 @@ def main() -> None:
     parser.add_argument("--report-dir", type=Path, required=True, help="folder of the recording and of the tables")
     options = parser.parse_args()
     recording: Path = options.report_dir / _RECORDING
-    kept = json.loads(recording.read_text()) if recording.exists() else {"machine": _common.machine(), "processes": []}
+    kept: dict[str, Any] = {"machine": "", "processes": []}
+    kept = json.loads(recording.read_text()) if recording.exists() else kept | {"machine": _common.machine()}
     processes = [
         Process(Series(*one["series"]), one["load"], one["microseconds"], one["counts"]) for one in kept["processes"]
     ]

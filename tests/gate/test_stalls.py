@@ -1,8 +1,4 @@
-"""Stalls: one call in a thousand that lasts 30 ms longer, by simulation, on an idle machine and on a loaded one.
-
-A process times artifact, float32 and reference workload in turns; on a loaded machine, other programs interrupt one
-block in 20, for 6 ms on average, whichever is timed.
-"""
+"""Stalls: one call in a thousand that lasts 30 ms longer, by simulation, on an idle machine and on a loaded one."""
 
 from collections.abc import Sequence
 
@@ -10,37 +6,16 @@ import numpy as np
 import pytest
 from conftest import accepted
 from quantbench import gate
-from quantbench.core.arrays import Array
 from quantbench.core.stats import binomial_tail, binomial_tail_with_own
 from quantbench.engine import measurements
-from quantbench.measure.latency import Blocks, Latency, Process
+from quantbench.measure.latency import Latency
 from quantbench.records import BaselineCell, InTurns, Judgement, Measurement, Verdict
 from quantbench.records.measurements import RATIO, STALLS
+from studies.stalls import simulated as process
 
 SUBJECT = gate.Subject("m", "v", "reports/r")
 PROCESSES, HERE = 12, "here"
 ALPHA = gate.beside_share(gate.DEFAULT_BUDGET / 2 / 21)[1]
-STALL = 0.03
-
-
-def process(random: np.random.Generator, micro: float, every: float, load: float, length: float = STALL) -> Process:
-    """Time for a quarter of a second; ``every``: calls from one stall of the artifact to the next, 0 for none."""
-
-    def blocks(call: float, stalling: float) -> Blocks:
-        calls = max(1, round(2e-4 / call))
-        turns = int(0.25 / (3 * 2e-4 + 3 * call))
-
-        def timed(n: int, in_each: int) -> Array:
-            interrupted = np.where(random.random(n) < load * in_each * call / 2e-4, random.gamma(4, 1.5e-3, n), 0.0)
-            stalls = random.random(n) < in_each / stalling if stalling else np.zeros(n)
-            return in_each * call * (1 + 0.02 * random.random(n)) + interrupted + length * stalls
-
-        whole = timed(turns, calls + 1)
-        own = np.full(turns, call)
-        return Blocks(own, own, calls=timed(100, 1), whole=whole, in_whole=calls + 1)
-
-    call = 1e-6 * micro
-    return {"control": blocks(call, 0.0), "variant": blocks(call, every), "yardstick": blocks(5e-5, 0.0)}
 
 
 def stage(random: np.random.Generator, of: Sequence[float], n: int = PROCESSES) -> dict[str, Measurement]:

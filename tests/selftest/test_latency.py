@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from gate.test_stalls import process
 from quantbench.selftest import latency
+from studies.stalls import simulated
 
 
 def test_what_takes_several_threads_is_recorded_alone_and_the_rest_beside_each_other() -> None:
@@ -40,7 +40,7 @@ def test_rare_stalls_are_caught_by_their_number(monkeypatch: pytest.MonkeyPatch)
     ) -> Any:
         def once(one: latency.Condition) -> Any:
             every = one.planted["stall"][0] if "stall" in one.planted else 0
-            return process(random, 1e6 * one.planted["lasting"], every, 0.02 if load else 0.0)
+            return simulated(random, 1e6 * one.planted["lasting"], every, 0.02 if load else 0.0)
 
         return {one: [once(one) for _ in range(count)] for one, count in counts.items()}
 

@@ -120,7 +120,7 @@ def look(stages: Sequence[Sequence[float]], base: Base, alpha: float, no_regress
     at_end = _compare(last, base)
     needed = no_regression + at_end.quantile(levels[-1])
     found = Look(Step.MORE, change, p_value, levels[done - 1], confirming, needed + at_end.quantile(0.2))
-    if p_value <= found.alpha and found.slower(no_regression):
+    if found.alpha and p_value <= found.alpha and found.slower(no_regression):
         return found._replace(step=Step.SLOW)
     if done == len(STAGES) or confirming.change <= no_regression:
         return found._replace(step=Step.FINE)

@@ -47,17 +47,14 @@ def _usual(seconds: Array) -> float:
 
 
 def _of(seconds: Array, calls: int, longer: float) -> Stalled:
-    """Count what is late; a late one was at risk for half of its usual time, as the rest of it counts no second stall
-    (the actuarial estimate of an exposure; Cutler & Ederer 1958).
-    """
+    """Count what is late by ``longer`` seconds."""
     usual = _usual(seconds)
     late = seconds - usual
     stalls = late >= longer
-    count = int(np.count_nonzero(stalls))
     return Stalled(
-        stalls=count,
+        stalls=int(np.count_nonzero(stalls)),
         lost=float(late[stalls].sum()),
-        usual=usual * (len(seconds) - count / 2),
+        usual=usual * len(seconds),
         calls=calls * len(seconds),
     )
 

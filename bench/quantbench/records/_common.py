@@ -83,7 +83,7 @@ class Stalled(Record):
     Attributes:
         stalls: blocks or calls that lasted far longer than usual.
         lost: seconds by which they lasted longer.
-        usual: seconds in which a stall could begin: those of the usual blocks and calls.
+        usual: seconds that all blocks and calls usually take.
         calls: in all that was timed.
     """
 
