@@ -369,7 +369,7 @@ def test_planted_waits_and_first_calls_are_seen_in_real_processes(tmp_path: Path
     assert len(process["control"].calls) == len(process["variant"].calls) == 10
     found = measurements.beside(Latency([process, process]), "v")
     assert found["off_core_excess"].value > 0.2
-    assert set(found) == {*gate.RULES, "off_core_excess", "latency_to_yardstick"}  # calls of 1 ms hide stalls
+    assert set(found) - {"stalls"} == {*gate.RULES, "off_core_excess", "latency_to_yardstick"}  # 1 ms may hide stalls
     own = measurements.beside(Latency([process, process]), "float32")
     assert own["latency_mean_ratio"].unit == "ratio to yardstick"
 
