@@ -395,13 +395,14 @@ def facts() -> dict[str, list[str]]:
             ),
             f"shifted by {percent(_latency.BETWEEN_RUNS)}",
             f"for {1e3 * stalling.STALL[1]:g} ms in one of {stalling.STALL[0]:,} calls",
+            f"Stalls of {1e3 * stalling.STALL[1]:g} ms in one of {stalling.STALL[0]:,} calls",
             "at least {:g} ms longer than usual are counted, and again those of at least {:g} ms".format(
                 *(1e3 * longer for longer in stalls.LONGER)
             ),
             f"loses more than {percent(_stalls.STALL_TOLERANCE)} of its time in stalls",
             f"a suspicion is timed on, for up to {FIRST * _sequential.STAGES[-1]} processes",
             f"red in {listed(of_stalls(3, 2)[1:])} of 200 runs where a call takes 50, 100, 200 and 300 µs",
-            f"they are red in {listed(of_stalls(2, 5))} of 200 runs where a call takes {listed(of_stalls(2, 1))} µs",
+            f"are red in {listed(of_stalls(2, 5))} of 200 runs where a call takes {listed(of_stalls(2, 1))} µs",
             f"Of {200 * len(of_stalls(1, 5)):,} runs in which nothing was wrong, "
             f"{sum(map(int, of_stalls(1, 5)))} were red",
         ],

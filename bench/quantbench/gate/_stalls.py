@@ -20,8 +20,8 @@ STALL_TOLERANCE_REASON = (
     "1 % of the time of its usual calls: a slowdown that matters; beyond it, and what was accepted, chance decides"
 )
 # Interruptions may fall on an artifact so many times as often as on what is beside it, in the same time: on two cores
-# with a load average of 15 to 23, up to 1.05 times as many did on those whose calls last several times as long.
-UNLIKE = 1.1
+# with a load average of 7 to 23, up to 1.14 times as many did on those whose calls last several times as long.
+UNLIKE = 1.15
 # Of what was accepted, the upper end of its one-sided interval counts: stalls are few, and their number varies.
 ACCEPTED_CONFIDENCE = 0.025
 # A first look that seems suspicious costs time alone, and a few stalls in twelve processes are worth a second one.
