@@ -115,14 +115,15 @@ def judged(random: np.random.Generator, fault: Fault, load: float, before: float
     known = gate.accepted_beside(cell, MACHINE)
     first = measured(simulated(random, fault, load))
     slower = gate.suspicious(first[RATIO], cell.latency[MACHINE])
-    again = None
-    if slower or gate.suspicious_beside(first, RATIO, known):
-        again = measured(simulated(random, fault, load))
     typical, others = gate.beside_share(ALPHA)
-    second = again[RATIO] if again is not None else None
+    stages, unclear = [first], slower or gate.unclear_beside([first], RATIO, known, others)
+    while unclear:
+        stages.append(measured(simulated(random, fault, load, PROCESSES * gate.next_stage(len(stages)))))
+        unclear = gate.unclear_beside(stages, RATIO, known, others)
+    second = stages[1][RATIO] if len(stages) > 1 else None
     found = [gate.latency(SUBJECT, RATIO, first[RATIO], cell, MACHINE, typical, second)]
     red = found[0].verdict is Verdict.REGRESSED
-    return [*found, *gate.latency_beside(SUBJECT, first, again, RATIO, known, others, red)]
+    return [*found, *gate.latency_beside(SUBJECT, stages, RATIO, known, others, red)]
 
 
 def reds(found: list[Judgement]) -> set[str]:
@@ -183,9 +184,7 @@ def _of(values: Array) -> Measurement:
 
 
 def of_typical(values: list[float]) -> list[Judgement]:
-    return gate.latency_beside(
-        SUBJECT, {RATIO: _of(np.array(values))}, None, RATIO, gate.AcceptedLatency(None, {}), 1e-4
-    )
+    return gate.latency_beside(SUBJECT, [{RATIO: _of(np.array(values))}], RATIO, gate.AcceptedLatency(None, {}), 1e-4)
 
 
 def test_processes_of_two_kinds_are_a_warning_without_any_baseline() -> None:
@@ -232,9 +231,9 @@ def test_a_baseline_without_the_new_values_judges_only_what_needs_none() -> None
     old = BaselineCell(latency=baseline(measured(simulated(random, Fault(), 0.0))).latency)
     known = gate.accepted_beside(old, MACHINE)
     slow_first = measured(simulated(random, SlowFirst(), 0.0))
-    assert not gate.suspicious_beside(slow_first, RATIO, known)
+    assert not gate.unclear_beside([slow_first], RATIO, known, ALPHA)
     waiting = measured(simulated(random, Waits(), 0.0))
-    assert gate.suspicious_beside(waiting, RATIO, known)
+    assert gate.unclear_beside([waiting], RATIO, known, ALPHA)
 
 
 @pytest.mark.parametrize(("at_work", "red"), [(1.0, False), (1.02, False), (2.0, True)])

@@ -22,11 +22,11 @@ from quantbench.engine import measurements, timing
 from quantbench.engine import measurements as measured
 from quantbench.errors import BadInput
 from quantbench.gate import exceptions
-from quantbench.measure import batch, keras, latency
+from quantbench.measure import batch, keras, latency, stalls
 from quantbench.measure.batch_worker import _differs, _enough
 from quantbench.measure.keras import InKeras
 from quantbench.measure.latency import Blocks, Latency, LatencyFailed
-from quantbench.records import Accepted, BaselineCell, Cell, Kind, Loosened, Measurement, Report, Verdict
+from quantbench.records import Accepted, BaselineCell, Cell, Kind, Loosened, Measurement, Report, Stalls, Verdict
 from quantbench.records.measurements import name_at, threads_in
 from quantbench.reference.model import load_models
 from quantbench.report.latency import section
@@ -369,9 +369,56 @@ def test_planted_waits_and_first_calls_are_seen_in_real_processes(tmp_path: Path
     assert len(process["control"].calls) == len(process["variant"].calls) == 10
     found = measurements.beside(Latency([process, process]), "v")
     assert found["off_core_excess"].value > 0.2
-    assert set(found) == {*gate.RULES, "off_core_excess", "latency_to_yardstick"}
+    assert set(found) - {"stalls"} == {*gate.RULES, "off_core_excess", "latency_to_yardstick"}  # 1 ms may hide stalls
     own = measurements.beside(Latency([process, process]), "float32")
     assert own["latency_mean_ratio"].unit == "ratio to yardstick"
+
+
+def test_a_planted_stall_is_counted_in_a_real_process(tmp_path: Path) -> None:
+    """All calls count: those before each block, those in it, and single ones."""
+    from measure.test_memory import _tflite
+
+    artifact, inputs = tmp_path / "a.tflite", tmp_path / "inputs.npz"
+    artifact.write_bytes(_tflite(1000))
+    np.savez(inputs, x=np.ones((4, 1000), dtype=np.float32))
+    planted = {"stall": [20, 0.03], "lasting": 1e-4, "calls": 60}
+    timed = Latency([latency.time_once(artifact, artifact, inputs, 0.02, 1, seed, **planted) for seed in range(2)])
+    found = measurements.beside(timed, "v")["stalls"]
+    assert found.stalls is not None
+    longest = found.stalls[-1]
+    assert longest.longer == stalls.LONGER[-1]
+    assert longest.artifact.stalls > longest.beside.stalls
+    assert longest.artifact.lost > 0.028 * longest.artifact.stalls
+    blocks = sum(len(process["variant"].whole) for process in timed.processes)
+    single = sum(len(process["variant"].calls) for process in timed.processes)
+    assert longest.artifact.calls == blocks * timed.processes[0]["variant"].in_whole + single
+    assert found.value > 1
+    assert found.n == 2
+
+
+def test_only_an_update_of_what_stalls_accepts_stalls() -> None:
+    def cell_with(count: int) -> Cell:
+        common: dict[str, Any] = {"model": "m", "family": "ptq", "metric": "accuracy", "metric_unit": "pp"}
+        side = {"usual": 1.0, "calls": 10_000}
+        own = Stalls.model_validate(
+            {
+                "longer": 1e-3,
+                "artifact": {**side, "stalls": count, "lost": 0.03 * count},
+                "beside": {**side, "stalls": 1, "lost": 0.004},
+            }
+        )
+        values = measurements.latency(Latency([_process(10.0)] * 6)) | measurements.stalls([[own], [own]])
+        return Cell(**common, id="m/v", variant="v", measurements=values, verdicts={Kind.LATENCY: Verdict.REGRESSED})
+
+    report = Report.model_construct(environment=machine())
+    entry, moves = update_cell.taken(cell_with(20), BaselineCell(), accepted(1.0).accepted, report, 0)
+    [value] = entry.by_machine["stalls"].values()
+    assert (value.value, value.tolerance) == (pytest.approx(0.596), TOLERANCES["stalls"])
+    assert not list(mismatches(entry, None))
+    assert any(move.measurement == "stalls" and move.moves for move in moves)
+    again, moves = update_cell.taken(cell_with(1), entry, accepted(1.0).accepted, report, 0)
+    assert "stalls" not in again.by_machine
+    assert any(move.measurement == "stalls" and move.new == 0 for move in moves)
 
 
 def test_a_later_stage_has_as_many_processes_as_several_first_ones(monkeypatch: pytest.MonkeyPatch) -> None:

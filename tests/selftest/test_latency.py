@@ -2,9 +2,13 @@
 
 import threading
 import time
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
+import numpy as np
+import pytest
 from quantbench.selftest import latency
+from studies.stalls import simulated
 
 
 def test_what_takes_several_threads_is_recorded_alone_and_the_rest_beside_each_other() -> None:
@@ -25,3 +29,25 @@ def test_what_takes_several_threads_is_recorded_alone_and_the_rest_beside_each_o
     assert {beside for threads, beside in seen if threads == 2} == {1}
     assert all(order[process["number"]] is condition for condition, process in found)  # type: ignore[call-overload]
     assert [process["number"] for _, process in latency._recorded(once, order, 1)] == list(range(9))  # type: ignore[call-overload]
+
+
+def test_rare_stalls_are_caught_by_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made-up processes in the place of recorded ones; what is healthy in them is not red."""
+    random = np.random.default_rng(3)
+
+    def recorded(
+        _model: Any, _control: Any, _variant: Any, counts: dict[Any, int], load: bool, *_: Any, **__: Any
+    ) -> Any:
+        def once(one: latency.Condition) -> Any:
+            every = one.planted["stall"][0] if "stall" in one.planted else 0
+            return simulated(random, 1e6 * one.planted["lasting"], every, 0.02 if load else 0.0)
+
+        return {one: [once(one) for _ in range(count)] for one, count in counts.items()}
+
+    monkeypatch.setattr(latency, "record", recorded)
+    found = latency.stalls(cast(Any, None), Path("control"), Path("variant"), 10, lambda _: None)
+    assert [one.strength for one in found] == [
+        f"30 ms, calls of {micro} µs, {where}" for where in ("idle", "loaded") for micro in (100, 300)
+    ]
+    caught = [one.caught[latency.OURS] for one in found]
+    assert caught[0] == caught[2] == 10

@@ -7,7 +7,7 @@ in prose that no fact covers fails the last test.
 import json
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -31,12 +31,13 @@ from quantbench.gate import (
     _memory,
     _micro,
     _sequential,
+    _stalls,
     _target_answers,
     _targets,
     exit_status,
 )
 from quantbench.gate.score import parts
-from quantbench.measure import batch, gpu, latency_worker, side
+from quantbench.measure import batch, gpu, latency_worker, side, stalls
 from quantbench.records import Selftest, Verdict
 from quantbench.records.measurements import FIRST_CALL, MEAN, P90
 from quantbench.reference.metrics import CONVERSION_AGREEMENT
@@ -49,6 +50,7 @@ from quantbench.tflite import litert_gpu
 from quantbench.variants import VARIANTS, built, of_every_model, settings
 from quantbench.variants.collaborative import CENTROIDS
 from scipy.stats import beta
+from studies import stalls as stalling
 from studies.docs_samples import PLANTED
 from studies.instruction_counts import PROCESSORS
 from studies.sequential_latency import FIRST
@@ -115,6 +117,18 @@ def in_stages(*start: str) -> list[str]:
     text = (ROOT / "reports" / "reference" / "sequential_latency.md").read_text()
     rows = ([word.strip() for word in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|"))
     return next(row[len(start) :] for row in rows if row[: len(start)] == list(start))
+
+
+def of_stalls(table: int, column: int) -> list[str]:
+    """Return a column of a table of the study of stalls, the first word of each cell."""
+    text = (ROOT / "reports" / "reference" / "stalls.md").read_text().split("\n## ")[table]
+    rows = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("|")]
+    return [row[column].split()[0] for row in rows[2:]]
+
+
+def listed(values: Sequence[str]) -> str:
+    """Write values as a list in a sentence."""
+    return f"{', '.join(values[:-1])} and {values[-1]}"
 
 
 VARIANT, RUNTIME = "the variant slower by", "the whole runtime slower by"
@@ -380,6 +394,17 @@ def facts() -> dict[str, list[str]]:
                 *(in_stages("12", "0.15 %")[at].split(", ")[0] for at in (1, 3))
             ),
             f"shifted by {percent(_latency.BETWEEN_RUNS)}",
+            f"for {1e3 * stalling.STALL[1]:g} ms in one of {stalling.STALL[0]:,} calls",
+            f"Stalls of {1e3 * stalling.STALL[1]:g} ms in one of {stalling.STALL[0]:,} calls",
+            "at least {:g} ms longer than usual are counted, and again those of at least {:g} ms".format(
+                *(1e3 * longer for longer in stalls.LONGER)
+            ),
+            f"loses more than {percent(_stalls.STALL_TOLERANCE)} of its time in stalls",
+            f"a suspicion is timed on, for up to {FIRST * _sequential.STAGES[-1]} processes",
+            f"red in {listed(of_stalls(3, 2)[1:])} of 200 runs where a call takes 50, 100, 200 and 300 µs",
+            f"are red in {listed(of_stalls(2, 5))} of 200 runs where a call takes {listed(of_stalls(2, 1))} µs",
+            f"Of {200 * len(of_stalls(1, 5)):,} runs in which nothing was wrong, "
+            f"{sum(map(int, of_stalls(1, 5)))} were red",
         ],
         "own-model.md": [
             f"all {len(of_every_model())} variants",

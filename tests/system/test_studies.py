@@ -25,6 +25,7 @@ from studies import (
     latency_noise,
     sequential_latency,
     speed,
+    stalls,
     trainings,
     try_times,
 )
@@ -136,6 +137,20 @@ def test_timing_in_stages_is_simulated_from_recorded_processes() -> None:
     shared = sequential_latency.between([one.ratios for one in blocks if one.series == blocks[0].series])
     assert shared.low < 0.002 < shared.high
     assert sequential_latency.between([[1.0, 1.001, 0.999, 1.0] * 4] * 5).sd == 0
+
+
+def test_stalls_are_drawn_from_recorded_processes_and_judged() -> None:
+    def process(series: stalls.Series, number: int) -> stalls.Process:
+        own = [6.0 * series.stalls, 0.18 * series.stalls, 0.07, 1400.0]
+        counts = [[longer, *own, float(number % 3 == 0), 0.004, 0.14, 2800.0] for longer in (0.001, 0.02)]
+        return stalls.Process(series, False, 50.0, counts)
+
+    recorded = [process(series, number) for series in stalls.RECORDED for number in range(60)]
+    text = "\n".join(stalls.report(recorded, "here", trials=5))
+    assert "0 of 45 red" in text
+    assert text.count("5 of 5") == len(stalls.ALIKE)
+    assert "| seed_cnn/ptq_float16 beside float32 " in text
+    assert stalls._flat(recorded[0].stalls()) == recorded[0].counts
 
 
 @pytest.mark.nightly

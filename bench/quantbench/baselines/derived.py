@@ -15,7 +15,14 @@ from quantbench.baselines.files import scores_over_seeds
 from quantbench.core import seed_spread
 from quantbench.core.stats import trimmed_mean
 from quantbench.records import BaselineCell, BaselineValue
-from quantbench.records.measurements import INSTRUCTIONS, MICRO_ARENA, OF_YARDSTICK, OUTPUT_DISTANCE, without_output
+from quantbench.records.measurements import (
+    INSTRUCTIONS,
+    MICRO_ARENA,
+    OF_YARDSTICK,
+    OUTPUT_DISTANCE,
+    STALLS,
+    without_output,
+)
 from quantbench.variants import by_training
 
 LATENCY, PEAK = "latency", "peak_memory"
@@ -32,6 +39,7 @@ TOLERANCES: Mapping[str, float] = {
     MICRO_ARENA: gate.MICRO_ARENA_TOLERANCE,
     OF_YARDSTICK: gate.LATENCY_TOLERANCE,
     **{name: rule.tolerance for name, rule in gate.RULES.items()},
+    STALLS: gate.STALL_TOLERANCE,
     LATENCY: gate.LATENCY_TOLERANCE,
 }
 _CLOSE = 1e-6  # files keep nine digits

@@ -28,6 +28,7 @@ from quantbench.records.measurements import (
     INSTRUCTIONS,
     OF_YARDSTICK,
     OUTPUT_DISTANCE,
+    STALLS,
     judged_latency,
     kind_of,
     name_at,
@@ -263,7 +264,27 @@ def _moves_beside(
         moves.append(move)
         if move.moves:
             values[machine] = following(value, values.get(machine))
-    return moves
+    return [*moves, *_moves_of_stalls(cell, by_machine, accepted, machine)]
+
+
+def _moves_of_stalls(
+    cell: Cell, by_machine: dict[str, dict[str, BaselineValue]], accepted: Accepted, machine: str
+) -> list[Move]:
+    """Move the time lost in stalls, in place: a baseline holds it only where a cell stalls."""
+    measured, values = cell.measurements.get(STALLS), by_machine.get(STALLS, {})
+    if measured is None:
+        return []
+    if not gate.stalls_to_accept(measured):
+        old = values.pop(machine, None)
+        if not values:
+            by_machine.pop(STALLS, None)
+        return [] if old is None else [Move(cell.id, STALLS, old.unit, old.value, 0.0, None, moves=True)]
+    rule = {"tolerance": gate.STALL_TOLERANCE, "tolerance_from": gate.STALL_TOLERANCE_REASON}
+    value = latency_of(measured, accepted).model_copy(update=rule)
+    move = move_of(cell, STALLS, values.get(machine), value)
+    if move.moves:
+        by_machine.setdefault(STALLS, {})[machine] = following(value, values.get(machine))
+    return [move]
 
 
 def _memory_moves(

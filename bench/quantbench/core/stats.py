@@ -62,6 +62,21 @@ def binomial_tail(k: int, n: int, share: float) -> float:
     return 1.0 if k == 0 else float(_special().betainc(k, n - k + 1, share))
 
 
+def binomial_tail_with_own(k: int, n: int, share: float, own: float) -> float:
+    """Compute the probability of at least k of n where some belong there by themselves, and the others fall there with
+    probability ``share``.
+
+    Args:
+        own: expected number of those that do; theirs is a Poisson distribution.
+    """
+    if own <= 0:
+        return binomial_tail(k, n, share)
+    special, there = _special(), np.arange(k)
+    mass = np.exp(there * math.log(own) - own - special.gammaln(there + 1))
+    tails = special.betainc(k - there, n - k + 1, share)
+    return float(min(1.0, mass @ tails + (special.gammainc(k, own) if k else 1.0)))
+
+
 def paired_interval(pairs: Paired) -> float:
     """Return the half width of the 95 % interval of a paired difference (Wald; Agresti, Categorical Data Analysis).
 

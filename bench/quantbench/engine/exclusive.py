@@ -186,10 +186,12 @@ class Alone:
 
         def typical() -> tuple[Judgement, bool]:
             values = [stage[name] for stage in stages]
-            return gate.latency_in_stages(subject, label, values, baseline, machine, of_typical, threads, host)
+            found, more = gate.latency_in_stages(subject, label, values, baseline, machine, of_typical, threads, host)
+            if threads == 1 and found.verdict is not Verdict.REGRESSED:
+                more = more or gate.unclear_beside(stages, name, known, of_others)
+            return found, more
 
         found, unclear = typical()
-        unclear = unclear or (threads == 1 and gate.suspicious_beside(measured, name, known))
         while unclear and len(stages) < len(gate.STAGES):
             self._progress.say(f"{cell.id}: {why_further(len(stages), 'baseline')}")
             times = gate.next_stage(len(stages))
@@ -203,8 +205,7 @@ class Alone:
         if threads == 1:
             judged = gate.slower_than_yardstick(judged, measured, gate.after_the_first(stages), known)
             red = judged[0].verdict is Verdict.REGRESSED
-            again = stages[1] if len(stages) > 1 else None  # how many stages follow depends on the typical call alone
-            judged += gate.latency_beside(subject, measured, again, name, known, of_others, red)
+            judged += gate.latency_beside(subject, stages, name, known, of_others, red)
         unknown = judged[0].verdict is Verdict.UNJUDGED
         alpha = share if unknown else of_typical
         judged = self._in_turns(result, judged, label, measured[name], alpha, threads)

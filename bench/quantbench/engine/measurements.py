@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ from quantbench.measure.instructions import Count
 from quantbench.measure.keras import InKeras
 from quantbench.measure.latency import Latency
 from quantbench.measure.memory import Memory, StartUp
-from quantbench.records import Measurement
+from quantbench.records import Measurement, Stalls
 from quantbench.records.measurements import (
     BY_THREADS,
     INSTRUCTIONS,
@@ -24,6 +25,7 @@ from quantbench.records.measurements import (
     OFF_CORE,
     OUTPUT_DISTANCE,
     RATIO,
+    STALLS,
     TO_YARDSTICK,
     name_at,
     of_output,
@@ -162,7 +164,9 @@ def beside(timed: Latency, variant: str) -> dict[str, Measurement]:
     base: Literal["control", "yardstick"] = "yardstick" if variant == FLOAT_CONTROL else "control"
     unit = {"control": "ratio to float32", "yardstick": "ratio to yardstick"}[base]
     units = {OFF_CORE: "fraction", OF_YARDSTICK: "ratio to yardstick"}
-    return {name: over_processes(values, units.get(name, unit)) for name, values in timed.beside(base).items()}
+    found = {name: over_processes(values, units.get(name, unit)) for name, values in timed.beside(base).items()}
+    all_beside: tuple[Literal["control", "yardstick"], ...] = (base,) if base == "yardstick" else (base, "yardstick")
+    return found | stalls(timed.stalls(*all_beside))
 
 
 def in_turns(timed: Latency) -> dict[str, Measurement]:
@@ -170,7 +174,20 @@ def in_turns(timed: Latency) -> dict[str, Measurement]:
     unit = "ratio to the accepted artifact"
     found = {name: over_processes(values, unit) for name, values in timed.beside("control").items()}
     found.pop(OF_YARDSTICK, None)
-    return found | {RATIO: over_processes(timed.ratios(), unit)}
+    return found | stalls(timed.stalls("control")) | {RATIO: over_processes(timed.ratios(), unit)}
+
+
+def stalls(by_process: Sequence[Sequence[Stalls]]) -> dict[str, Measurement]:
+    """Return the share of its time that an artifact loses in stalls, beyond what was timed in turns with it.
+
+    Args:
+        by_process: by least length; nothing is said of a single process.
+    """
+    if len(by_process) < 2:
+        return {}
+    together = [reduce(Stalls.plus, of_length) for of_length in zip(*by_process, strict=True)]
+    measured = over_processes([process[0].excess for process in by_process], "fraction of its time")
+    return {STALLS: measured.model_copy(update={"value": together[0].excess, "stalls": together})}
 
 
 def at_threads(measurements: dict[str, Measurement], threads: int) -> dict[str, Measurement]:

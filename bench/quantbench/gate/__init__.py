@@ -70,7 +70,8 @@ from quantbench.gate._latency_beside import (
     beside_share,
     latency_beside,
     slower_than_yardstick,
-    suspicious_beside,
+    stalls_to_accept,
+    unclear_beside,
 )
 from quantbench.gate._latency_turns import (
     Timed,
@@ -132,6 +133,7 @@ from quantbench.gate._sequential import (
     stages_of,
 )
 from quantbench.gate._size import OF_ACCELERATOR, SIZE_TOLERANCE_REASONS, SIZE_TOLERANCES, sizes
+from quantbench.gate._stalls import STALL_TOLERANCE, STALL_TOLERANCE_REASON
 from quantbench.gate._structure import structure
 from quantbench.gate._target_answers import MOST_OTHERWISE, WITHIN, Answered, Given, target_answers, tests_of
 from quantbench.gate._targets import (
@@ -198,6 +200,8 @@ __all__ = [
     "SIZE_TOLERANCE_REASONS",
     "SMALLEST_EFFECT",
     "STAGES",
+    "STALL_TOLERANCE",
+    "STALL_TOLERANCE_REASON",
     "SUSPICIOUS",
     "TARGETS_BUDGET",
     "WITHIN",
@@ -316,10 +320,10 @@ __all__ = [
     "spread_of_drops",
     "spread_of_hosts",
     "stages_of",
+    "stalls_to_accept",
     "structure",
     "summed_up",
     "suspicious",
-    "suspicious_beside",
     "target_answers",
     "target_measurement",
     "targets_alpha",
@@ -328,6 +332,7 @@ __all__ = [
     "thresholds",
     "timed_ones",
     "training",
+    "unclear_beside",
     "unclear_in_turns",
     "unconfirmed",
     "unrecorded",

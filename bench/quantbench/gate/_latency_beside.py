@@ -1,17 +1,21 @@
-"""Judge latency beside the typical call: all calls, slow calls, first calls, waits, and processes that are slow.
+"""Judge latency beside the typical call: all calls, slow calls, first calls, waits, stalls, and slow processes.
 
 The typical call is the lower quartile of undisturbed blocks, which repeats best and sees nothing of the slower three
 quarters. Here nothing is left out; others on the machine slow down the reference in turns with the variant as much.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import NamedTuple
 
 from quantbench.core.stats import binomial_tail, change_of, p_above, t_quantile, trimmed_mean
 from quantbench.gate._common import Subject
 from quantbench.gate._hosts import elsewhere, on_this_host, spread_of_hosts
-from quantbench.gate._latency import BETWEEN_RUNS, margin
+from quantbench.gate._latency import BETWEEN_RUNS, SUSPICION, margin
+from quantbench.gate._pooled import pooled
+from quantbench.gate._sequential import spent
+from quantbench.gate._stalls import FIRST_SUSPICION, STALL_TOLERANCE, StallTest, stall_words, tested
 from quantbench.records import BaselineCell, BaselineValue, Judgement, Kind, Measurement, Verdict
 from quantbench.records.measurements import (
     CPU,
@@ -22,6 +26,7 @@ from quantbench.records.measurements import (
     P90,
     RATIO,
     SLOW_PROCESSES,
+    STALLS,
     shown,
 )
 
@@ -53,9 +58,10 @@ OFF_CORE_TOLERANCE = 0.10
 SLOW_FROM, SLOW_SHARE = 0.10, 0.05
 # Policy: a measurement whose 95 % interval is wider than this to each side cannot see what a user would.
 RESOLUTION = 0.05
-SUSPICION = 0.05
-JUDGED = (*RULES, OFF_CORE, SLOW_PROCESSES)
-INDEPENDENT = (FIRST_CALL, OFF_CORE)  # of the typical call
+JUDGED = (*RULES, OFF_CORE, SLOW_PROCESSES, STALLS)
+INDEPENDENT = (FIRST_CALL, OFF_CORE, STALLS)  # of the typical call
+IN_TURNS_WITH = (OFF_CORE, STALLS)  # compared with the reference in turns, not with a stored value
+Timed = Mapping[str, Measurement]
 OF_TYPICAL = 0.5  # of a cell's share of the false-alarm budget: the other half is for all that is judged here
 
 
@@ -70,6 +76,7 @@ class _Test(NamedTuple):
     change: float
     beyond: float
     any: float
+    stalls: StallTest | None = None
 
 
 class AcceptedLatency(NamedTuple):
@@ -97,26 +104,29 @@ def accepted_beside(baseline: BaselineCell | None, machine: str, host: str = "")
     return AcceptedLatency(None if typical is None else on_this_host(typical, host)[0], values, between)
 
 
-def suspicious_beside(measured: Mapping[str, Measurement], ratio: str, accepted: AcceptedLatency) -> bool:
-    """Whether any of the measurements beside the typical call needs a second one.
+def unclear_beside(stages: Sequence[Timed], ratio: str, accepted: AcceptedLatency, alpha: float) -> bool:
+    """Whether what is judged beside the typical call needs a further stage: one to confirm, and for stalls, which are
+    few, one more.
 
     Args:
+        stages: so far.
         ratio: name of the typical call's measurement.
+        alpha: for each measurement, see :func:`beside_share`.
     """
-    tests = (_test(name, measured, ratio, accepted) for name in JUDGED)
-    return any(test is not None and _suspect(name, test) for name, test in zip(JUDGED, tests, strict=True))
+    if len(stages) == 1:
+        return any(_suspicious(name, stages[0], ratio, accepted, FIRST_SUSPICION) for name in JUDGED)
+    test = _test(STALLS, reduce(pooled, stages), ratio, accepted)
+    return len(stages) == 2 and test is not None and _suspect(STALLS, test) and test.beyond > spent(alpha)[1]
 
 
 def slower_beside(name: str, measured: Mapping[str, Measurement], ratio: str, accepted: AcceptedLatency) -> bool:
     """Whether one of the measurements beside the typical call is worse beyond its tolerance and chance (5 %)."""
-    test = _test(name, measured, ratio, accepted)
-    return test is not None and _suspect(name, test)
+    return _suspicious(name, measured, ratio, accepted)
 
 
 def latency_beside(
     subject: Subject,
-    measured: Mapping[str, Measurement],
-    again: Mapping[str, Measurement] | None,
+    stages: Sequence[Timed],
     ratio: str,
     accepted: AcceptedLatency,
     alpha: float,
@@ -125,17 +135,24 @@ def latency_beside(
     """Judge everything beside the typical call; only what is worse, or cannot be judged, gets a judgement.
 
     Red needs two measurements, each beyond the tolerance, and both pooled beyond it at ``alpha``, as for the typical
-    call (:func:`quantbench.gate.latency`); a warning, both pooled at 5 % shared by all that is judged here.
+    call (:func:`quantbench.gate.latency`); a warning, both pooled at 5 % shared by all that is judged here. Stalls are
+    judged by all stages, which share their level as those of the typical call do.
 
     Args:
-        again: the second, fresh measurement; None where nothing was suspicious.
+        stages: the first measurement, and fresh ones where something was suspicious.
         ratio: name of the typical call's measurement.
         alpha: for each measurement, see :func:`beside_share`.
         typical_is_red: what follows from a slower typical call is not repeated then.
     """
-    both = measured if again is None else pooled(measured, again)
+    two = stages[:2]  # how many stages follow depends on the typical call and on stalls alone
+    both = reduce(pooled, two)
     names = INDEPENDENT if typical_is_red else JUDGED
-    judged = [_judged(subject, name, measured, again, both, ratio, accepted, alpha) for name in names]
+    judged = [
+        _judged(subject, name, stages, ratio, accepted, spent(alpha)[len(stages) - 1])
+        if name == STALLS
+        else _judged(subject, name, two, ratio, accepted, alpha)
+        for name in names
+    ]
     found = [judgement for judgement in judged if judgement is not None]
     typical = both.get(ratio)
     if typical is None or typical.values is None:
@@ -169,17 +186,6 @@ def slower_than_yardstick(
     ]
 
 
-def pooled(first: Mapping[str, Measurement], second: Mapping[str, Measurement]) -> dict[str, Measurement]:
-    """Pool the processes of two measurements, by name; what only one of them holds is left out."""
-    both = {}
-    for name in first.keys() & second.keys():
-        values = [*(first[name].values or []), *(second[name].values or [])]
-        if values:
-            value = trimmed_mean(values).mean
-            both[name] = first[name].model_copy(update={"values": values, "n": len(values), "value": value})
-    return both
-
-
 def _test(name: str, measured: Mapping[str, Measurement], ratio: str, accepted: AcceptedLatency) -> _Test | None:
     """Compare one measurement; None where it was not measured, or is judged by a baseline that holds none."""
     if accepted.typical is None:
@@ -192,6 +198,9 @@ def _test(name: str, measured: Mapping[str, Measurement], ratio: str, accepted: 
     if name == OFF_CORE:
         return _waits(taken.values)
     known = accepted.beside.get(name)
+    if name == STALLS:
+        found = tested(taken, known)
+        return None if found is None else _Test(found.change, found.beyond, found.any, found)
     if known is None or not known.values:
         return None
     between = math.hypot(RULES[name].between, accepted.between_hosts)
@@ -227,43 +236,47 @@ def _slow(ratio: Measurement | None, accepted: BaselineValue | None, between_hos
     return _Test(slow / n, p_value, p_value)
 
 
-def _suspect(name: str, test: _Test) -> bool:
-    return test.any <= SUSPICION and test.change > _tolerance(name)
+def stalls_to_accept(measured: Measurement) -> bool:
+    """Whether an update has to accept stalls: they are beyond the tolerance and beyond chance, as for a warning."""
+    test = tested(measured, None)
+    return test is not None and test.change > STALL_TOLERANCE and test.any <= SUSPICION / len(JUDGED)
+
+
+def _suspicious(
+    name: str, measured: Timed, ratio: str, accepted: AcceptedLatency, of_stalls: float = SUSPICION
+) -> bool:
+    test = _test(name, measured, ratio, accepted)
+    return test is not None and _suspect(name, test, of_stalls if name == STALLS else SUSPICION)
+
+
+def _suspect(name: str, test: _Test, level: float = SUSPICION) -> bool:
+    return test.any <= level and test.change > _tolerance(name)
 
 
 def _tolerance(name: str) -> float:
-    if name == SLOW_PROCESSES:
-        return SLOW_SHARE
-    return OFF_CORE_TOLERANCE if name == OFF_CORE else RULES[name].tolerance
+    others = {SLOW_PROCESSES: SLOW_SHARE, OFF_CORE: OFF_CORE_TOLERANCE, STALLS: STALL_TOLERANCE}
+    return others[name] if name in others else RULES[name].tolerance
 
 
 def _judged(
-    subject: Subject,
-    name: str,
-    measured: Mapping[str, Measurement],
-    again: Mapping[str, Measurement] | None,
-    both: Mapping[str, Measurement],
-    ratio: str,
-    accepted: AcceptedLatency,
-    alpha: float,
+    subject: Subject, name: str, stages: Sequence[Timed], ratio: str, accepted: AcceptedLatency, alpha: float
 ) -> Judgement | None:
-    first = _test(name, measured, ratio, accepted)
-    if first is None or not _suspect(name, first):
+    both = reduce(pooled, stages)
+    first, test = _test(name, stages[0], ratio, accepted), _test(name, both, ratio, accepted)
+    if first is None or test is None or not _suspicious(name, stages[0], ratio, accepted, FIRST_SUSPICION):
         return None
-    verdict, test = Verdict.WARN, first
-    if again is not None:
-        second, pooled = _test(name, again, ratio, accepted), _test(name, both, ratio, accepted)
-        if second is None or pooled is None or not _suspect(name, second):
+    verdict = Verdict.WARN
+    if len(stages) > 1:
+        if not _suspicious(name, reduce(pooled, stages[1:]), ratio, accepted):
             return None
-        if pooled.beyond > alpha and (pooled.any > SUSPICION / len(JUDGED) or not _suspect(name, pooled)):
+        if test.beyond > alpha and (test.any > SUSPICION / len(JUDGED) or not _suspect(name, test)):
             return None
-        test = pooled
-        verdict = Verdict.REGRESSED if pooled.beyond <= alpha else Verdict.WARN
+        verdict = Verdict.REGRESSED if test.beyond <= alpha else Verdict.WARN
     known = accepted.typical if name == SLOW_PROCESSES else accepted.beside.get(name)
     return Judgement(
         kind=Kind.LATENCY,
         measurement=name,
-        against="control" if name == OFF_CORE else "baseline",
+        against="control" if name in IN_TURNS_WITH else "baseline",
         verdict=verdict,
         value=both[name].value if name in both else test.change,
         reference=known.value if known else None,
@@ -271,7 +284,7 @@ def _judged(
         change=test.change,
         tolerance=_tolerance(name),
         p_value=test.beyond,
-        measured=1 if again is None else 2,
+        measured=len(stages),
         message=_words(name, test, both, ratio, known, alpha),
         actions=subject.repeats(),
     )
@@ -292,6 +305,9 @@ def _words(
             f"{round(test.change * n)} of {n} processes are more than {100 * SLOW_FROM:g} % slower than the accepted "
             f"{shown(ratio)} ({rest}; up to {100 * SLOW_SHARE:g} % may be)"
         )
+    if test.stalls is not None:
+        processes = both[STALLS].n
+        return f"{stall_words(test.stalls, processes, known)} ({rest} for more than {100 * STALL_TOLERANCE:g} %)"
     if name == OFF_CORE:
         return (
             f"spends {100 * test.change:.1f} % more of its time waiting off the CPU than the reference timed in turns "

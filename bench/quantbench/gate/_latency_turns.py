@@ -23,10 +23,10 @@ from quantbench.gate._latency_beside import (
     AcceptedLatency,
     beside_share,
     latency_beside,
-    pooled,
     slower_beside,
-    suspicious_beside,
+    unclear_beside,
 )
+from quantbench.gate._pooled import pooled
 from quantbench.gate._sequential import IN_TURNS, STAGES, Look, Step, limits_in_words, look, verdict_of
 from quantbench.records import Accepted, BaselineValue, InTurns, Judgement, Kind, Measurement, Verdict
 from quantbench.records.measurements import RATIO, SLOW_PROCESSES, TO_YARDSTICK, shown, threads_in
@@ -72,9 +72,9 @@ def unclear_in_turns(turns: InTurns, stages: Sequence[Timed], alpha: float) -> b
     Args:
         alpha: the cell's share of the false-alarm budget.
     """
-    if _looked(turns, stages, beside_share(alpha)[0]).step is Step.MORE:
-        return True
-    return len(stages) == 1 and suspicious_beside(stages[0], RATIO, _ACCEPTED)
+    of_typical, of_others = beside_share(alpha)
+    step = _looked(turns, stages, of_typical).step
+    return step is Step.MORE or (step is not Step.SLOW and unclear_beside(stages, RATIO, _ACCEPTED, of_others))
 
 
 def judged_in_turns(
@@ -130,8 +130,7 @@ def judged_in_turns(
         "message": f"{none}; {in_words(told)} ({limits}){left}",
         "actions": [] if verdict is Verdict.PASS else subject.repeats(),
     }
-    again = stages[1] if len(stages) > 1 else None  # how many stages follow depends on the typical call alone
-    others = latency_beside(subject, stages[0], again, RATIO, _ACCEPTED, of_others, verdict is Verdict.REGRESSED)
+    others = latency_beside(subject, stages, RATIO, _ACCEPTED, of_others, verdict is Verdict.REGRESSED)
     return [
         base.model_copy(update=update),
         *(_beside(one, turns, of_others) for one in others if one.against != "nothing"),
@@ -139,7 +138,7 @@ def judged_in_turns(
 
 
 def _beside(one: Judgement, turns: InTurns, alpha: float) -> Judgement:
-    if one.against == "control" or one.change is None:  # of waits, which are told of in words of their own
+    if one.against == "control" or one.change is None:  # of waits and stalls, which have words of their own
         return one.model_copy(update={"turns": turns, "against": "accepted artifact"})
     what = (
         f"{100 * one.change:.0f} % of the processes are slow"

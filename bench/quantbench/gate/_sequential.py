@@ -24,7 +24,7 @@ from quantbench.core.stats import Change, Location, change_of, p_above, trimmed_
 from quantbench.gate._common import Subject
 from quantbench.gate._hosts import on_this_host
 from quantbench.gate._latency import MARGIN, SUSPICION, between_runs, by_baseline, latency, margin, suspicious
-from quantbench.gate._latency_beside import pooled
+from quantbench.gate._pooled import pooled
 from quantbench.records import BaselineCell, BaselineValue, Judgement, Measurement, Verdict
 
 # Processes after each stage, in units of the first: four times as many at most.
@@ -120,7 +120,7 @@ def look(stages: Sequence[Sequence[float]], base: Base, alpha: float, no_regress
     at_end = _compare(last, base)
     needed = no_regression + at_end.quantile(levels[-1])
     found = Look(Step.MORE, change, p_value, levels[done - 1], confirming, needed + at_end.quantile(0.2))
-    if p_value <= found.alpha and found.slower(no_regression):
+    if found.alpha and p_value <= found.alpha and found.slower(no_regression):
         return found._replace(step=Step.SLOW)
     if done == len(STAGES) or confirming.change <= no_regression:
         return found._replace(step=Step.FINE)

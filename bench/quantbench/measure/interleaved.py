@@ -142,6 +142,8 @@ class _Player:
         self._errors = errors
         self._seconds: list[float] = []
         self._own: list[float] = []
+        self._whole: list[float] = []
+        self._in_whole = 1
 
     def ready(self, core: int | None) -> None:
         """Wait until it has warmed up, and pin it to a core."""
@@ -162,11 +164,15 @@ class _Player:
         times = json.loads(self._line())
         self._seconds += times["seconds"]
         self._own += times["own"]
+        self._whole += times["whole"]
+        self._in_whole = times["in_whole"]
         return time.perf_counter() - start
 
     def blocks(self) -> Blocks:
         """Return all of its blocks."""
-        return Blocks(np.array(self._seconds), np.array(self._own))
+        return Blocks(
+            np.array(self._seconds), np.array(self._own), whole=np.array(self._whole), in_whole=self._in_whole
+        )
 
     def _line(self) -> str:
         assert self.process.stdout is not None

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from quantbench.core.worker import Job, answer_lines
 from quantbench.measure.latency_worker import read_inputs, timed_block, warm_up
@@ -19,7 +20,7 @@ from quantbench.tflite.litert import LiteRT
 TURN_SECONDS = 0.004
 
 
-def begin(job: Job) -> Callable[[str], dict[str, list[float]]]:
+def begin(job: Job) -> Callable[[str], dict[str, Any]]:
     """Load the artifact and warm it up; return a function that takes one turn."""
     runner = LiteRT(Path(job["artifact"]), job["threads"])
     feed = runner.feeder(read_inputs(job["inputs"]))
@@ -27,13 +28,13 @@ def begin(job: Job) -> Callable[[str], dict[str, list[float]]]:
     calls = warm_up(runner.invoke)
     turns = count()
 
-    def turn(_line: str) -> dict[str, list[float]]:
+    def turn(_line: str) -> dict[str, Any]:
         feed(next(turns))
         end = time.perf_counter() + TURN_SECONDS
         blocks = [timed_block(runner.invoke, calls)]
         while time.perf_counter() < end:
             blocks.append(timed_block(runner.invoke, calls, cold=False))
-        return {clock: [block[clock] for block in blocks] for clock in blocks[0]}
+        return {clock: [block[clock] for block in blocks] for clock in blocks[0]} | {"in_whole": calls}
 
     return turn
 

@@ -15,6 +15,8 @@ import numpy as np
 
 from quantbench.core import child_process, walls
 from quantbench.core.arrays import Array, Inputs, rows
+from quantbench.measure import stalls
+from quantbench.records import Stalls
 from quantbench.records.measurements import CPU, FIRST_CALL, MEAN, OF_YARDSTICK, OFF_CORE, P90
 from quantbench.reference.model import ReferenceModel
 
@@ -44,6 +46,8 @@ class Blocks:
         timing_cost: seconds that reading the clock adds to each single call.
         threads_at_work: average number of threads that work on a call; only counted for the control.
         first: seconds of loading the artifact and of its first call; 0 where not timed.
+        whole: wall time of each block with the call before it, in seconds, shape (blocks,); empty where not timed.
+        in_whole: calls in that time.
     """
 
     seconds: Array
@@ -53,6 +57,8 @@ class Blocks:
     timing_cost: float = 0.0
     threads_at_work: float = 1.0
     first: float = 0.0
+    whole: Array = field(default_factory=lambda: np.zeros(0))
+    in_whole: int = 1
 
     @property
     def off_core(self) -> float:
@@ -76,6 +82,10 @@ class Blocks:
 
 
 Process = dict[str, Blocks]
+
+
+def _timed(blocks: Blocks) -> stalls.Timed:
+    return [(seconds, calls) for seconds, calls in ((blocks.whole, blocks.in_whole), (blocks.calls, 1)) if len(seconds)]
 
 
 def _p90(blocks: Blocks) -> float:
@@ -120,6 +130,20 @@ class Latency:
             P90: [_p90(one) / (_p90(other) or other.typical) for one, other in pairs if len(one.calls)],
         }
         return {name: of for name, of in values.items() if len(of) == len(pairs) and min(of) > -1}
+
+    def stalls(self, *beside: Literal["control", "yardstick"]) -> list[list[Stalls]]:
+        """Return the stalls of the variant, one list of lengths per process, without those that cannot tell.
+
+        Args:
+            beside: what is interrupted as much, as it was timed in turns with the variant.
+        """
+        if any(process["variant"].threads > 1 or not len(process["variant"].whole) for process in self.processes):
+            return []
+        found = [
+            stalls.counted(_timed(process["variant"]), [_timed(process[name]) for name in beside])
+            for process in self.processes
+        ]
+        return [one for one in found if one is not None]
 
     def threads_at_work(self) -> list[float]:
         """Return the number of threads that work on the control, one value per process."""
@@ -214,6 +238,8 @@ def _blocks(name: str, result: dict[str, Any], threads: int) -> Blocks:
         result.get("timing_cost", 0.0),
         result.get("threads_at_work", 1.0),
         result.get("first", 0.0),
+        np.array(result.get("whole", [])),
+        result.get("in_whole", 1),
     )
 
 

@@ -9,16 +9,20 @@ affects all three alike. The yardstick is a fixed NumPy kernel that does not dep
 
 With a key ``calls``, as many calls of variant and control are timed one by one after the blocks, in turns, each on the
 next example, for at most 15 % of the seconds each. The time that reading the clock twice takes is returned with them.
+``whole`` is the time of each block with the call before it, ``in_whole`` how many calls that are: a stall is looked for
+in all calls.
 ``first`` is the time from nothing loaded to the first result of each, once the runtime has loaded another artifact.
 
 More keys inject a regression, for the selftest: ``runtime`` (another than ``litert-cpu``), ``slow`` (for each of the
-three, its slowdown as a fraction), ``wait`` (seconds that each call of the variant sleeps) and ``first`` (seconds that
-its first call takes longer).
+three, its slowdown as a fraction), ``wait`` (seconds that each call of the variant sleeps), ``stall`` (calls of the
+variant and seconds: one of so many calls, the first of them at random, sleeps as long), ``lasting`` (seconds that each
+call of variant and control takes at least) and ``first`` (seconds that the variant's first call takes longer).
 """
 
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +52,14 @@ def _yardstick() -> Callable[[], object]:
 
 
 def timed_block(call: Callable[[], object], calls: int, slow: float = 0.0, cold: bool = True) -> dict[str, float]:
-    """Time ``calls`` calls as one block; return wall time and CPU time of this thread, in seconds per call.
+    """Time ``calls`` calls as one block; return wall time and CPU time of this thread, in seconds per call, and
+    ``whole``, the seconds from beginning to end.
 
     Args:
-        cold: whether other blocks came before; if so, one untimed call refills the caches. Without it, models of
-            several MB came out 4 to 9 % slower than in consecutive calls.
+        cold: whether other blocks came before; if so, one more call refills the caches, which is in ``whole`` alone.
+            Without it, models of several MB came out 4 to 9 % slower than in consecutive calls.
     """
+    began = time.perf_counter()
     if cold:
         call()
     own, start = time.thread_time(), time.perf_counter()
@@ -65,7 +71,7 @@ def timed_block(call: Callable[[], object], calls: int, slow: float = 0.0, cold:
         while end < until:
             end = time.perf_counter()
     own = time.thread_time() - own
-    return {"seconds": (end - start) / calls, "own": own / calls}
+    return {"seconds": (end - start) / calls, "own": own / calls, "whole": end - began}
 
 
 def threads_at_work(call: Callable[[], object]) -> float:
@@ -109,15 +115,22 @@ def _one_by_one(call: Callable[[], object], feed: Callable[[int], None], most: i
 
 
 def _in_turns(
-    calls: dict[str, Callable[[], object]], examples: dict[str, Callable[[int], None]], most: int, seconds: float
+    calls: dict[str, Callable[[], object]],
+    examples: dict[str, Callable[[int], None]],
+    most: int,
+    seconds: float,
+    order: np.random.Generator,
 ) -> dict[str, list[float]]:
-    """Time single calls of several artifacts, a few of each in turn; ``seconds`` are for each of them."""
+    """Time single calls of several artifacts, a few of each in turn; ``seconds`` are for each of them.
+
+    The order is random: fixed turns of 2 ms would meet the ticks of a scheduler always in the same one of them.
+    """
     times: dict[str, list[float]] = {name: [] for name in calls}
     share = seconds * CALLS_IN_TURN / most
     while any(len(of) < most for of in times.values()):
         before = sum(map(sum, times.values()))
-        for name, call in calls.items():
-            times[name] += _one_by_one(call, examples[name], min(CALLS_IN_TURN, most - len(times[name])), share)
+        for name in order.permutation(list(calls)):
+            times[name] += _one_by_one(calls[name], examples[name], min(CALLS_IN_TURN, most - len(times[name])), share)
         taken = sum(map(sum, times.values()))
         if taken + (taken - before) > seconds * len(calls):
             break
@@ -144,6 +157,27 @@ def _waiting(call: Callable[[], object], seconds: float) -> Callable[[], object]
         time.sleep(seconds)
 
     return waiting
+
+
+def _lasting(call: Callable[[], object], seconds: float) -> Callable[[], object]:
+    def lasting() -> None:
+        end = time.perf_counter() + seconds
+        call()
+        while time.perf_counter() < end:
+            pass
+
+    return lasting
+
+
+def _stalling(call: Callable[[], object], every: int, seconds: float, first: int) -> Callable[[], object]:
+    made = count(every - first)
+
+    def stalling() -> None:
+        call()
+        if next(made) % every == 0:
+            time.sleep(seconds)
+
+    return stalling
 
 
 def _timing_cost() -> float:
@@ -184,11 +218,16 @@ def run(job: dict[str, Any]) -> dict[str, Blocks]:
         calls[name] = loaded.invoke
     if job.get("wait"):
         calls["variant"] = _waiting(calls["variant"], job["wait"])
+    if job.get("lasting"):
+        calls |= {name: _lasting(call, job["lasting"]) for name, call in calls.items()}
+    if job.get("stall"):
+        every, seconds = job["stall"]
+        calls["variant"] = _stalling(calls["variant"], every, seconds, int(order.integers(every)))
     calls["yardstick"] = _yardstick()
     calls = {name: calls[name] for name in ("control", "variant", "yardstick")}
     per_block = {name: warm_up(call) for name, call in calls.items()}
     slow = job.get("slow", {})
-    blocks: dict[str, Blocks] = {name: {"seconds": [], "own": []} for name in calls}
+    blocks: dict[str, Blocks] = {name: {"seconds": [], "own": [], "whole": []} for name in calls}
     end = time.perf_counter() + job["seconds"]
     turn = 0
     while time.perf_counter() < end or turn < LEAST_TURNS:
@@ -201,9 +240,11 @@ def run(job: dict[str, Any]) -> dict[str, Blocks]:
     blocks["control"]["threads_at_work"] = threads_at_work(calls["control"])
     for name, seconds in first.items():
         blocks[name]["first"] = seconds
+    for name, calls_timed in per_block.items():
+        blocks[name]["in_whole"] = calls_timed + 1
     if job.get("calls"):
         both = {name: calls[name] for name in ("control", "variant")}
-        for name, times in _in_turns(both, examples, job["calls"], CALLS_SHARE * job["seconds"]).items():
+        for name, times in _in_turns(both, examples, job["calls"], CALLS_SHARE * job["seconds"], order).items():
             blocks[name]["calls"] = times
         blocks["variant"]["timing_cost"] = _timing_cost()
     return blocks

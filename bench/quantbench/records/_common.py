@@ -77,6 +77,57 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
+class Stalled(Record):
+    """Count the stalls of one side of a timing in turns.
+
+    Attributes:
+        stalls: blocks or calls that lasted far longer than usual.
+        lost: seconds by which they lasted longer.
+        usual: seconds that all blocks and calls usually take.
+        calls: in all that was timed.
+    """
+
+    stalls: int = Field(ge=0)
+    lost: float = Field(ge=0)
+    usual: float = Field(ge=0)
+    calls: int = Field(ge=0)
+
+    def plus(self, other: "Stalled") -> "Stalled":
+        """Add what was counted elsewhere."""
+        return Stalled(
+            stalls=self.stalls + other.stalls,
+            lost=self.lost + other.lost,
+            usual=self.usual + other.usual,
+            calls=self.calls + other.calls,
+        )
+
+
+class Stalls(Record):
+    """Count stalls of at least one length, of an artifact and of what was timed in turns with it.
+
+    Attributes:
+        longer: seconds that a stall lasts beyond the usual time, at least.
+        beside: what was timed in turns: float32 and the reference workload, or the accepted artifact.
+    """
+
+    longer: float = Field(gt=0)
+    artifact: Stalled
+    beside: Stalled
+
+    def plus(self, other: "Stalls") -> "Stalls":
+        """Add what was counted in other processes."""
+        return Stalls(
+            longer=self.longer, artifact=self.artifact.plus(other.artifact), beside=self.beside.plus(other.beside)
+        )
+
+    @property
+    def excess(self) -> float:
+        """Compute the time that the artifact loses beyond what was timed in turns with it, as a share of the usual."""
+        sides = self.artifact, self.beside
+        own, others = (side.lost / side.usual if side.usual else 0.0 for side in sides)
+        return own - others
+
+
 class Measurement(Record):
     """A value with its unit, n and spread.
 
@@ -87,6 +138,7 @@ class Measurement(Record):
         spread_of: what is repeated.
         values: one value per repetition.
         low, high: 95 % interval of a quantile; None on a side with too few values.
+        stalls: what the share of time lost in stalls is computed from, by least length; None for anything else.
     """
 
     value: float
@@ -97,6 +149,7 @@ class Measurement(Record):
     values: list[float] | None = None
     low: float | None = None
     high: float | None = None
+    stalls: list[Stalls] | None = Field(default=None, description="since 1.11")
 
 
 def cell_key(model: str, variant: str) -> str:

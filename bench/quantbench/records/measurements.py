@@ -45,6 +45,7 @@ MICRO_ARENA = "micro_arena"  # planned and used by TFLite-Micro's own allocator
 # Beside the typical call, as ratios to float32, or for float32 to the yardstick.
 MEAN, CPU, P90, FIRST_CALL = "latency_mean_ratio", "latency_cpu_ratio", "latency_p90_ratio", "first_call_ratio"
 OFF_CORE, OF_YARDSTICK = "off_core_excess", "latency_to_yardstick"
+STALLS = "stalls"
 SLOW_PROCESSES = "slow_processes"  # a judgement of the typical call's processes, no measurement of its own
 
 CATALOGUE = (
@@ -86,6 +87,7 @@ CATALOGUE = (
     Entry(P90, Kind.LATENCY, "latency p90 ratio", _LOWER, accepted=True, noisy=True),
     Entry(FIRST_CALL, Kind.LATENCY, "first call ratio", _LOWER, accepted=True, noisy=True),
     Entry(OFF_CORE, Kind.LATENCY, "share of waiting", _LOWER, noisy=True),
+    Entry(STALLS, Kind.LATENCY, "time lost in stalls", _LOWER, accepted=True, noisy=True),
     Entry(OF_YARDSTICK, Kind.LATENCY, "latency to reference workload", _LOWER, accepted=True, noisy=True),
     Entry(SLOW_PROCESSES, Kind.LATENCY, "slow processes", _LOWER, noisy=True),
     Entry("latency", Kind.LATENCY, "latency", _LOWER, noisy=True, by_threads=True),
@@ -110,6 +112,7 @@ _SHOWN = {
     TO_YARDSTICK: "float32 to reference workload",
     OF_YARDSTICK: "latency to reference workload",
     OFF_CORE: "time off the CPU",
+    STALLS: "time lost in stalls",
     "left_operators": "operators left to the CPU",
     "left_macs": "multiplications on the CPU",
     "npu_sram": "SRAM by the compiler's report",

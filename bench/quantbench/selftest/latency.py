@@ -24,7 +24,7 @@ from quantbench import gate
 from quantbench.core.arrays import Array
 from quantbench.core.threads import cores
 from quantbench.engine import measurements
-from quantbench.measure.latency import Latency, Process, save_inputs, time_once
+from quantbench.measure.latency import CALLS, Latency, Process, save_inputs, time_once
 from quantbench.records import (
     Accepted,
     BaselineCell,
@@ -89,6 +89,10 @@ BESIDE = [
     Condition("each call of the variant waits", "1 ms", RATIO, {"wait": 1e-3}),
     Condition("the first call of the variant longer by", "50 ms", RATIO, {"first": 0.05}),
 ]
+# Rare stalls are found by their number, and so by the calls that a run makes, as many as calls of these seconds allow.
+LASTING = (1e-4, 3e-4)
+STALL = (1000, 0.03)
+STALLS_NAME = "one of 1,000 calls waits"
 IN_TURNS = {
     percent: Condition("in turns: the artifact slower by", f"{percent} %", RATIO, planted, in_turns=True)
     for percent, planted in (
@@ -182,15 +186,16 @@ def _by_baseline(name: str, old: list[Process], stages: list[list[Process]], sha
     baseline = BaselineCell(latency={"here": _accepted(before[name])}, by_machine=beside)
     known = gate.accepted_beside(baseline, "here")
     of_typical, of_others = gate.beside_share(share)
-    taken, suspected = [first], gate.suspicious_beside(first, name, known)
+    taken = [first]
     while True:
         ratios = [stage[name] for stage in taken]
         typical, unclear = gate.latency_in_stages(SUBJECT, name, ratios, baseline, "here", of_typical)
-        if len(taken) == len(stages) or not (unclear or (suspected and len(taken) == 1)):
+        red = typical.verdict is Verdict.REGRESSED
+        unclear = unclear or (not red and gate.unclear_beside(taken, name, known, of_others))
+        if len(taken) == len(stages) or not unclear:
             break
         taken.append(_measured(stages[len(taken)], variant))
-    second = taken[1] if len(taken) > 1 else None
-    return [typical, *gate.latency_beside(SUBJECT, first, second, name, known, of_others)]
+    return [typical, *gate.latency_beside(SUBJECT, taken, name, known, of_others, red)]
 
 
 def _measured(processes: list[Process], variant: str) -> dict[str, Measurement]:
@@ -362,7 +367,7 @@ def run(
     nulls.append(_threads_kept(pools[TWO_THREADS], alike, PER_RUN))
     if not quick:
         more_faults, more_nulls = judged_in_turns(pools, trials, 100, PER_RUN, accepted)
-        faults, nulls = [*faults, *more_faults], [*nulls, *more_nulls]
+        faults, nulls = [*faults, *more_faults, *stalls(model, control, variant, trials, say)], [*nulls, *more_nulls]
     return LatencySelftest(
         recordings={f"{condition.name} {condition.strength}".strip(): len(pool) for condition, pool in pools.items()},
         processes=PER_RUN,
@@ -413,6 +418,28 @@ def judged_in_turns(
         LatencyNull(where=where, recordings=counted, runs=trials, cells=1, red_judgements=machine, red_runs=machine)
     )
     return faults, nulls
+
+
+def stalls(
+    model: ReferenceModel, control: Path, variant: Path, trials: int, say: Callable[[str], None]
+) -> list[LatencyFault]:
+    """Measure how often rare stalls are red, idle and loaded, where calls last as long as :data:`LASTING`."""
+    faults = []
+    for load in (False, True):
+        where = "loaded" if load else "idle"
+        pairs = []
+        for seconds in LASTING:
+            planted = {"lasting": seconds, "calls": CALLS}
+            strength = f"30 ms, calls of {1e6 * seconds:.0f} µs, {where}"
+            healthy = Condition(HEALTHY.name, strength, RATIO, planted)
+            pairs.append((healthy, replace(healthy, name=STALLS_NAME, planted=planted | {"stall": STALL})))
+        counts = {one: count * PER_RUN for pair in pairs for one, count in zip(pair, (2, 5), strict=True)}
+        pools = record(model, control, variant, counts, load, say, seed=2 + load)
+        faults += [
+            injected_faults(stalling, pools[healthy], pools[stalling], trials, PER_RUN, PER_RUN, False)
+            for healthy, stalling in pairs
+        ]
+    return faults
 
 
 def _threads_kept(pool: list[Process], trials: int, per_run: int) -> LatencyNull:

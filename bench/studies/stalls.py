@@ -1,0 +1,310 @@
+"""Measure what counting stalls reaches: false reds, and 30 ms in one of 1,000 calls, from recorded processes.
+
+    python -m studies.stalls --record 24 --report-dir reports/reference    # so many more processes of each series first
+    python -m studies.stalls --report-dir reports/reference                # the tables alone
+
+Fresh processes of all series are recorded in random order, every other round under a random load on every core
+(:mod:`quantbench.selftest.load`); their counts are kept in ``stalls.json``. Runs of up to 48 processes are drawn from
+them, without the order in which they were recorded, and judged as one of 21 timed cells. In the series with a fault,
+one of 1,000 calls of the artifact sleeps for 30 ms, the first of them at random in each process.
+"""
+
+import argparse
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from quantbench import gate
+from quantbench.core.arrays import Array
+from quantbench.core.options import RunOptions
+from quantbench.core.stats import upper_bound
+from quantbench.engine import measurements
+from quantbench.measure.latency import CALLS, Blocks, Latency, save_inputs, time_once
+from quantbench.measure.latency import Process as TimedProcess
+from quantbench.records import Accepted, BaselineValue, Measurement, Stalls, Verdict
+from quantbench.records.measurements import RATIO, STALLS
+from quantbench.reference.model import load_models
+from quantbench.selftest.latency import PER_RUN, SECONDS, SHARE, SUBJECT
+from quantbench.selftest.load import busy
+
+from studies import _common
+
+STALL = (1000, 0.03)
+LENGTH = 4  # processes of each series in one round
+ALPHA = gate.beside_share(SHARE)[1]
+# Microseconds of a call; blocks that are interrupted, where the machine is loaded; processes from which runs are drawn.
+SIMULATED, LOAD, SIMULATED_POOL = (15, 50, 100, 200, 300), 0.05, 480
+_RECORDING = "stalls.json"
+
+
+class Series(NamedTuple):
+    """Describe what is recorded: an artifact timed in turns with another, and with the reference workload."""
+
+    model: str
+    variant: str
+    beside: str
+    stalls: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name it in one line."""
+        return f"{self.model}/{self.variant} beside {self.beside}"
+
+
+ALIKE = (
+    ("seed_cnn", "ptq_float16", "float32"),
+    ("vit_tiny", "float32", "float32"),
+    ("resnet8", "float32", "float32"),
+    ("mobilenet_v2", "aeq_dynamic_wi8_afp32", "aeq_dynamic_wi8_afp32"),
+)
+UNLIKE = (
+    ("autoencoder", "ptq_static_wi8_ai8", "float32"),
+    ("resnet8", "ptq_static_wi8_ai8", "float32"),
+    ("vit_tiny", "ptq_static_wi8_ai8", "float32"),
+    ("mobilenet_v2", "aeq_dynamic_wi8_afp32", "float32"),
+    ("lstm", "ptq_static_wi8_ai8", "float32"),
+)
+RECORDED = (
+    *(Series(*of, stalls) for of in ALIKE for stalls in (False, True)),
+    *(Series(*of) for of in UNLIKE),
+)
+
+
+@dataclass(frozen=True)
+class Process:
+    """Hold what was counted in one process.
+
+    Attributes:
+        load: whether our random load ran.
+        microseconds: of a typical call.
+        counts: of each length: longer, then stalls, lost, usual and calls of the artifact, and of what was beside it.
+    """
+
+    series: Series
+    load: bool
+    microseconds: float
+    counts: list[list[float]]
+
+    def stalls(self) -> list[Stalls]:
+        """Return the counts as a run has them."""
+        names = ("stalls", "lost", "usual", "calls")
+        return [
+            Stalls.model_validate(
+                {
+                    "longer": longer,
+                    "artifact": dict(zip(names, rest[:4], strict=True)),
+                    "beside": dict(zip(names, rest[4:], strict=True)),
+                }
+            )
+            for longer, *rest in self.counts
+        ]
+
+
+def record(count: int, processes: list[Process], keep: Callable[[], None]) -> None:
+    """Add ``count`` processes of each series; ``keep`` is called after each round."""
+    models = load_models(RunOptions().model_dir)
+    files = {
+        (one.model, name): _common.artifact(models[one.model], name)
+        for one in RECORDED
+        for name in (one.variant, one.beside)
+    }
+    with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
+        inputs = {}
+        for name in {one.model for one in RECORDED}:
+            (Path(folder) / name).mkdir()
+            inputs[name] = save_inputs(models[name], Path(folder) / name)
+        for done in range(0, count, LENGTH):
+            seed = len(processes)
+            load = bool(done // LENGTH % 2)
+            turns = [one for one in RECORDED for _ in range(LENGTH)]
+            with busy(seed) if load else nullcontext():
+                for place in np.random.default_rng(seed).permutation(len(turns)):
+                    one = turns[place]
+                    more: dict[str, Any] = {"stall": STALL} if one.stalls else {}
+                    pair = files[one.model, one.variant], files[one.model, one.beside]
+                    timed = time_once(*pair, inputs[one.model], SECONDS, 1, seed + int(place), calls=CALLS, **more)
+                    found = Latency([timed]).stalls("control", "yardstick")
+                    if found:
+                        processes.append(Process(one, load, 1e6 * timed["variant"].typical, _flat(found[0])))
+            keep()
+            print(f"recorded {done + LENGTH} of {count} processes of each series", flush=True)
+
+
+def _flat(found: Sequence[Stalls]) -> list[list[float]]:
+    return [
+        [one.longer, *(value for side in (one.artifact, one.beside) for value in side.model_dump().values())]
+        for one in found
+    ]
+
+
+# ---------------------------------------------------------------- simulation
+
+
+def simulated(
+    random: np.random.Generator, micro: float, every: float, load: float, length: float = STALL[1]
+) -> TimedProcess:
+    """Make up a process of a quarter of a second that times an artifact, float32 and the reference workload in turns.
+
+    Args:
+        micro: microseconds of a call of the first two.
+        every: calls from one stall of the artifact to the next; 0 for none.
+        load: share of blocks that other programs interrupt, for 6 ms on average, whichever is timed.
+        length: of a stall, in seconds.
+    """
+
+    def blocks(call: float, stalling: float) -> Blocks:
+        calls = max(1, round(2e-4 / call))
+        turns = int(0.25 / (3 * 2e-4 + 3 * call))
+
+        def timed(n: int, in_each: int) -> Array:
+            interrupted = np.where(random.random(n) < load * in_each * call / 2e-4, random.gamma(4, 1.5e-3, n), 0.0)
+            stalls = random.random(n) < in_each / stalling if stalling else np.zeros(n)
+            return in_each * call * (1 + 0.02 * random.random(n)) + interrupted + length * stalls
+
+        whole = timed(turns, calls + 1)
+        own = np.full(turns, call)
+        return Blocks(own, own, calls=timed(100, 1), whole=whole, in_whole=calls + 1)
+
+    call = 1e-6 * micro
+    return {"control": blocks(call, 0.0), "variant": blocks(call, every), "yardstick": blocks(5e-5, 0.0)}
+
+
+def _typical() -> tuple[Measurement, BaselineValue]:
+    """Return a typical call as accepted, which is not judged here."""
+    values = [1.0, 1.0]
+    taken = Measurement(value=1.0, unit="ratio", n=2, values=values)
+    known = BaselineValue(
+        value=1.0,
+        unit="ratio",
+        n=2,
+        noise=0.0,
+        noise_from="made up",
+        values=values,
+        tolerance=gate.LATENCY_TOLERANCE,
+        tolerance_from=gate.LATENCY_TOLERANCE_REASON,
+        accepted=Accepted(date="", reason="made up", run="", environment=""),
+    )
+    return taken, known
+
+
+def judged(pool: Sequence[list[Stalls]], random: np.random.Generator) -> tuple[Verdict, int, str]:
+    """Draw one run of a cell from its processes; return the verdict, the stages that it took, and the words."""
+    order = [pool[place] for place in random.permutation(len(pool))]
+    while len(order) < gate.STAGES[-1] * PER_RUN:  # of a small pool some processes are drawn twice
+        order += [pool[place] for place in random.permutation(len(pool))]
+    typical, accepted = _typical()
+    known = gate.AcceptedLatency(accepted, {})
+    stages: list[dict[str, Measurement]] = []
+    while not stages or gate.unclear_beside(stages, RATIO, known, ALPHA):
+        count = PER_RUN * gate.next_stage(len(stages))
+        stages.append(measurements.stalls(order[:count]) | {RATIO: typical})
+        order = order[count:]
+    found = [one for one in gate.latency_beside(SUBJECT, stages, RATIO, known, ALPHA) if one.measurement == STALLS]
+    return (found[0].verdict, len(stages), found[0].message) if found else (Verdict.PASS, len(stages), "")
+
+
+def _row(series: Series, processes: Sequence[Process], trials: int) -> list[str]:
+    own = [one for one in processes if one.series == series]
+    pool = [one.stalls() for one in own]
+    random = np.random.default_rng(0)
+    found = [judged(pool, random) for _ in range(trials)]
+    verdicts = Counter(verdict for verdict, _, _ in found)
+    shortest = [one[0] for one in pool]
+    calls = sum(one.artifact.calls for one in shortest) / len(own)
+    sides = [sum(getattr(one, side).stalls for one in shortest) for side in ("artifact", "beside")]
+    usual = [sum(getattr(one, side).usual for one in shortest) for side in ("artifact", "beside")]
+    return [
+        series.name,
+        f"{np.median([one.microseconds for one in own]):.0f}",
+        str(len(own)),
+        f"{calls:.0f}",
+        f"{sides[0]} of {sum(sides)} ({sum(sides) * usual[0] / sum(usual):.0f})",
+        f"{verdicts[Verdict.REGRESSED]} of {trials}",
+        str(verdicts[Verdict.WARN]),
+        f"{np.mean([PER_RUN * gate.STAGES[stages - 1] for _, stages, _ in found]):.1f}",
+    ]
+
+
+def _simulated(micro: float, trials: int) -> list[str]:
+    """Return the calls of a process, and how often a made-up artifact that stalls is red, idle and loaded."""
+
+    def counts(random: np.random.Generator, load: float) -> list[Stalls]:
+        [found] = Latency([simulated(random, micro, STALL[0], load)]).stalls("control", "yardstick")
+        return found
+
+    reds = []
+    for load in (0.0, LOAD):
+        random = np.random.default_rng(0)
+        pool = [counts(random, load) for _ in range(SIMULATED_POOL)]
+        reds.append(sum(judged(pool, random)[0] is Verdict.REGRESSED for _ in range(trials)))
+    return [str(pool[0][0].artifact.calls), *(str(red) for red in reds)]
+
+
+def report(processes: Sequence[Process], machine: str, trials: int) -> list[str]:
+    """Write the report's paragraphs and tables."""
+    headers = ["artifact", "µs a call", "processes", "calls each", "stalls (in proportion)", "red", "warn"]
+    headers.append("processes a cell")
+
+    def rows(stalls: bool) -> list[list[str]]:
+        counted = {one.series for one in processes}
+        return [_row(one, processes, trials) for one in RECORDED if one.stalls == stalls and one in counted]
+
+    healthy = rows(False)
+    reds, drawn = sum(int(row[5].split()[0]) for row in healthy), trials * len(healthy)
+    return [
+        "# Stalls",
+        machine,
+        f"{len(processes):,} processes of {SECONDS:g} s, {sum(one.load for one in processes)} of them beside our load. "
+        f"A run is red at p = {ALPHA:.2g}, its share as one of 21 timed cells; stages end at "
+        f"{', '.join(str(PER_RUN * stage) for stage in gate.STAGES)} processes. Stalls of 1 ms and longer are those of "
+        "the artifact, of all that was timed in turns, and in parentheses what its share of the time would give it.",
+        "## Nothing is wrong",
+        _common.table(headers, healthy),
+        f"{reds} of {drawn:,} red (95 % upper bound {100 * upper_bound(reds, drawn):.2f} %).",
+        f"## {1e3 * STALL[1]:g} ms in one of {STALL[0]:,} calls",
+        _common.table(headers, rows(True)),
+        "## The same by simulation",
+        f"Red of {trials} runs, where other programs interrupt no block, or one in {1 / LOAD:.0f} for 6 ms.",
+        _common.table(
+            ["µs a call", "calls each", "idle", "loaded"],
+            [[str(micro), *_simulated(micro, trials)] for micro in SIMULATED],
+        ),
+        "A process makes as many calls as the column says, so that a stall which only comes after more of them in one "
+        "process is not seen.",
+    ]
+
+
+def main() -> None:
+    """Record if asked to, and write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--record", type=int, default=0, help="processes of each series to add")
+    parser.add_argument("--trials", type=int, default=200, help="runs of each series")
+    parser.add_argument("--report-dir", type=Path, required=True, help="folder of the recording and of the tables")
+    options = parser.parse_args()
+    recording: Path = options.report_dir / _RECORDING
+    kept: dict[str, Any] = {"machine": "", "processes": []}
+    kept = json.loads(recording.read_text()) if recording.exists() else kept | {"machine": _common.machine()}
+    processes = [
+        Process(Series(*one["series"]), one["load"], one["microseconds"], one["counts"]) for one in kept["processes"]
+    ]
+
+    def keep() -> None:
+        kept["processes"] = [asdict(one) for one in processes]
+        rounded = json.loads(json.dumps(kept), parse_float=lambda text: float(f"{float(text):.4g}"))
+        recording.write_text(json.dumps(rounded, separators=(",", ":")) + "\n")
+
+    if options.record:
+        record(options.record, processes, keep)
+    text = "\n\n".join(report(processes, kept["machine"], options.trials))
+    recording.with_suffix(".md").write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    _common.quietly(main)
