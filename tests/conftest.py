@@ -7,6 +7,7 @@ marked ``alone`` has the machine to itself. One marked ``nightly`` waits for
 
 import contextlib
 import fcntl
+import gc
 import json
 import os
 import shutil
@@ -87,6 +88,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.stash[_left_out] = len(waiting)
     if waiting:
         config.hook.pytest_deselected(items=waiting)
+
+
+def pytest_collection_finish() -> None:
+    """Keep the collected tests out of every later collection of garbage, which would look through a million objects."""
+    gc.freeze()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -1,12 +1,10 @@
 """A model with two outputs that is adopted, run and updated: the second output is gated as the first one is."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Quantbench
+from conftest import ROOT, Quantbench, run_script
 from quantbench.baselines import files as baseline_files
 from quantbench.reference.datasets import file_sha256
 from quantbench.reference.model import load_models
@@ -18,8 +16,8 @@ FOLDERS = ["--model-dir", "models", "--baseline-dir", "baselines"]
 def test_an_output_that_breaks_is_red_by_its_name_while_the_first_one_holds(
     quantbench: Quantbench, tmp_path: Path
 ) -> None:
-    maker = [sys.executable, str(ROOT / "tests" / "make_scored_models.py"), str(tmp_path)]
-    assert subprocess.run(maker, cwd=ROOT, capture_output=True).returncode == 0
+    made = run_script(ROOT / "tests" / "make_scored_models.py", str(tmp_path))
+    assert made.returncode == 0, made.stderr
     given = ["--name", "two", "--data", "two_labels.npz", "--gate", "ptq_float16", "--max-drop", "3"]
     untimed = ["--latency-budget", "0", "--report-dir", "adopting"]
     done = quantbench("adopt", "two.keras", *given, *FOLDERS, *untimed, cwd=tmp_path)
