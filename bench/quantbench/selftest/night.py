@@ -12,7 +12,7 @@ from pathlib import Path
 from quantbench.baselines.effective import EffectiveBaseline, effective_baseline, load_current
 from quantbench.core import environment
 from quantbench.core.arrays import Array
-from quantbench.core.distances import stored_as
+from quantbench.core.distances import of_head, outputs_of
 from quantbench.core.options import RunOptions
 from quantbench.engine import measurements
 from quantbench.engine.cell import CellId, Planned
@@ -24,7 +24,7 @@ from quantbench.engine.results import CellResult
 from quantbench.engine.workers.task import Outcome
 from quantbench.gate import DEFAULT_BUDGET
 from quantbench.records import BaselineValue, Judgement, Kind, Measurement, Pooled, Verdict
-from quantbench.records.measurements import OUTPUT_DISTANCE
+from quantbench.records.measurements import OUTPUT_DISTANCE, without_output
 from quantbench.reference.model import ReferenceModel
 from quantbench.selftest.runs import RED
 from quantbench.variants import VARIANTS
@@ -151,21 +151,27 @@ class Night:
                 predictions=answers,
                 score=metric.value(answers, labels),
                 trained_sha256=self._trained_sha256 if trained else None,
+                heads={
+                    head.name: self._stored(cell)[of_head(cell.variant.name, head.name)] for head in cell.model.heads
+                },
             )
             for seed, answers in enumerate(predictions)
         )
         seeds = tuple(range(len(outcomes)))
         computed = measurements.scores(cell.model, trained, outcomes) | self._distance(cell)
-        outputs = self._stored(cell).get(stored_as(cell.variant.name))
-        to_store = {} if outputs is None else {"": outputs}
+        stored = self._stored(cell)
+        names = {output: outputs_of(cell.variant.name, output) for output in ("", *(h.name for h in cell.model.heads))}
+        to_store = {output: stored[name] for output, name in names.items() if name in stored}
         return CellResult(replace(cell, seeds=seeds), outcomes, finished=True, computed=computed, to_store=to_store)
 
     def _distance(self, cell: Planned) -> dict[str, Measurement]:
-        """Return the accepted distance of the outputs: predictions are drawn, and outputs stay as they were."""
-        accepted = _measured(self.baselines[cell.model.name], cell.variant.name).get(OUTPUT_DISTANCE)
-        if accepted is None:
-            return {}
-        return {OUTPUT_DISTANCE: Measurement(value=accepted.value, unit=accepted.unit, n=accepted.n)}
+        """Return the accepted distances of the outputs: the main predictions are drawn, and the rest stays as it was."""
+        accepted = _measured(self.baselines[cell.model.name], cell.variant.name)
+        return {
+            name: Measurement(value=value.value, unit=value.unit, n=value.n)
+            for name, value in accepted.items()
+            if without_output(name) == OUTPUT_DISTANCE
+        }
 
 
 _SAME, _ANEW = "the accepted weights", "other weights"
