@@ -165,7 +165,7 @@ class Night:
         return CellResult(replace(cell, seeds=seeds), outcomes, finished=True, computed=computed, to_store=to_store)
 
     def _distance(self, cell: Planned) -> dict[str, Measurement]:
-        """Return the accepted distances of the outputs: the main predictions are drawn, and the rest stays as it was."""
+        """Return the accepted distances of the outputs: main predictions are drawn, and the rest stays as it was."""
         accepted = _measured(self.baselines[cell.model.name], cell.variant.name)
         return {
             name: Measurement(value=value.value, unit=value.unit, n=value.n)
