@@ -106,6 +106,7 @@ def on_gpu(artifact: bytes, inputs: dict[str, Array], driver: str | None = None)
             "answers": str(folder / "out.npz"),
             "seconds": 0.0,
             "seed": 0,
+            "driver": driver,
         }
         done = child_process.start("quantbench.measure.gpu_worker", job, 120, gpu_devices.child_environment(driver))
         if done.returncode != 0:

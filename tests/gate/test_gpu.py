@@ -75,7 +75,7 @@ def test_what_was_accepted_on_the_device_decides_and_no_fixed_share(
     assert judged(agreement, baseline=held(accepted))[0].verdict == verdict
 
 
-@pytest.mark.parametrize(("precision", "passes", "fails"), [("float", 0.955, 0.95), ("integer", 0.93, 0.925)])
+@pytest.mark.parametrize(("precision", "passes", "fails"), [("float", 0.97, 0.965), ("integer", 0.95, 0.94)])
 def test_where_nothing_was_accepted_healthy_artifacts_of_such_arithmetic_decide(
     precision: str, passes: float, fails: float
 ) -> None:
@@ -88,7 +88,17 @@ def test_where_nothing_was_accepted_healthy_artifacts_of_such_arithmetic_decide(
 def test_a_device_of_a_kind_that_nobody_measured_says_so() -> None:
     seen, other = (judged(0.96, device, of=census(1))[0].message for device in (SEEN, OTHER))
     assert seen.endswith("96.00 % of 200 examples; healthy artifacts were never below 99 % of 200 on software devices")
-    assert other.endswith("on software devices, and nobody has measured them on a discrete one")
+    assert other.endswith("on software devices; on devices of the kind discrete none were measured")
+
+
+def test_artifacts_without_a_null_are_not_gated_until_they_are_accepted() -> None:
+    measured = {"gpu_agreement": Measurement(value=0.6, unit="fraction", n=200)}
+    of_int16 = census(1).model_copy(update={"activations": {"int16": 3}})
+    for of, pictures in ((of_int16, False), (census(1), True)):
+        first = gate.gpu(SUBJECT, measured, SEEN, "", None, False, of, pictures)
+        later = gate.gpu(SUBJECT, measured, SEEN, "", held(0.9), False, of, pictures)
+        assert (first.verdict, later.verdict) == (Verdict.UNJUDGED, Verdict.REGRESSED)
+        assert first.actions
 
 
 def test_the_null_is_what_the_baselines_accepted() -> None:
@@ -209,5 +219,5 @@ def test_operators_without_work_are_no_run_on_the_accelerator_but_wrong_answers_
         "did not run on SwiftShader Device (Subzero), which takes none of its work: "
         "the CPU computed all of its multiplications"
     )
-    assert wrong.message.endswith("fails below 0.001); the CPU computed all of its multiplications")
+    assert wrong.message.endswith("fails below 0.01); the CPU computed all of its multiplications")
     assert judged(1.0, left=181, macs=999)[0].verdict is Verdict.PASS

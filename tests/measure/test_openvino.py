@@ -18,7 +18,7 @@ from quantbench.tflite.litert import LiteRT
 from quantbench.tflite.litert_gpu import adapter, on_cpu
 from quantbench.variants import VARIANTS
 
-CPU = Device(name="OpenVINO CPU", kind="software", driver="OpenVINO 1")
+CPU = Device(name="OpenVINO CPU, A processor", kind="software", driver="OpenVINO 1")
 LOG = """\
 INFO: Partitioned subgraph<0>, selected 10 ops, from a total of 12 ops. resulted in 2 partitions.
 INFO: [openvino_compile_context.cc:77] Using Intel OpenVINO device: CPU
@@ -41,7 +41,9 @@ def test_without_the_package_it_names_the_extra(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_its_log_tells_the_device_and_what_was_left() -> None:
-    assert (adapter(LOG), on_cpu(LOG)) == (CPU.name, (2, 12, []))
+    assert (adapter(LOG), on_cpu(LOG)) == ("OpenVINO CPU", (2, 12, []))
+    assert openvino_devices.is_adapter(adapter(LOG), CPU)
+    assert not openvino_devices.is_adapter("OpenVINO C", CPU)
     assert gpu_devices.driver_of(CPU) == "openvino:CPU"
     assert openvino_devices.device_of("openvino:CPU") == "CPU"
     assert openvino_devices.device_of("/etc/vulkan/icd.json") is None
@@ -72,7 +74,8 @@ def test_a_model_answers_on_openvino_as_on_the_cpu(name: str, store: Path, monke
     inputs = model.prepare(model.pack().test.x[:20])
     predictions = model.metric.predict(LiteRT(artifact.path).run(inputs), inputs)
     shown = measurements.gpu(model, taken, SimpleNamespace(predictions=predictions))  # type: ignore[arg-type]
-    assert (shown["gpu_agreement"].value, taken.left, taken.nonfinite) == (1.0, 0, 0)
+    assert shown["gpu_agreement"].value >= 0.9  # in bfloat16, where the processor has it
+    assert (taken.left, taken.nonfinite) == (0, 0)
     assert taken.operators > 0
     assert taken.left_macs == (0, 0) < (0, taken.macs)
 
@@ -83,5 +86,5 @@ def test_a_run_judges_it_beside_other_accelerators(quantbench: Quantbench) -> No
     chosen = {openvino_devices.CHOICE: "CPU", gpu_devices.CHOICE: "", gpu_devices.REQUIRED: ""}
     done = quantbench("run", "--models", "seed_cnn", "--variants", "float32,ptq_static_wi8_ai8", "-m", "gpu", **chosen)
     assert done.status == 0, done.output
-    assert "### Accelerator: OpenVINO CPU (software" in (done.reports / "latest" / "report.md").read_text()
+    assert "### Accelerator: OpenVINO CPU, " in (done.reports / "latest" / "report.md").read_text()
     assert done.cell("seed_cnn/ptq_static_wi8_ai8")["verdicts"] == {"gpu": "pass"}

@@ -329,8 +329,10 @@ def facts() -> dict[str, list[str]]:
             "in LiteRT's wheels for x86-64, and",
             "bfloat16 where the CPU has it",
             f"(the first {gpu.SOFTWARE.examples} on a software device, the first {gpu.REAL.examples:,} on others)",
-            f"of {_gpu_null.NULLS['software']['float'].examples} examples, none was answered otherwise in float",
-            f"{differing('hybrid')} at most with hybrid arithmetic, {differing('integer')} at most in integers",
+            f"by the same test at a level of {percent(_gpu_null.NULL_RED_AT)}",
+            f"of {_gpu_null.NULLS['software']['float'].examples} examples, none differed in float",
+            f"at most {differing('hybrid')} with hybrid arithmetic, and at most {differing('integer')} in integers",
+            "those with int16 activations",
         ],
         "micro.md": [
             f"more than {percent(1 - _micro.MICRO_SHARE)} of them (exact binomial test)",

@@ -20,7 +20,6 @@ from quantbench.core.distances import are_stored_outputs, owner
 from quantbench.core.options import CARRIED
 from quantbench.errors import BadInput, full_disk_named
 from quantbench.records import SCHEMA_VERSION, BaselineCell, BaselineFile, is_of_target, read_record, write_json
-from quantbench.variants import by_training
 
 if TYPE_CHECKING:
     from quantbench.reference.model import ReferenceModel
@@ -49,6 +48,8 @@ class Baseline:
 
     def seed_scores(self, variant: str) -> tuple[list[list[float]], list[list[float]]]:
         """List the scores over seeds of each cell that trains as this variant does, and of each other trained cell."""
+        from quantbench.variants import by_training  # with all models' metrics, which need long to load
+
         return by_training(variant, {} if self.file is None else scores_over_seeds(self.file.cells))
 
 

@@ -8,7 +8,6 @@ from quantbench.core import seed_spread
 from quantbench.core.seed_spread import Sample
 from quantbench.records import parts
 from quantbench.records.measurements import output_in, without_output
-from quantbench.variants import by_training
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,10 @@ class Spreads:
         """Return the spread of a cell; None where no training of its model was repeated."""
         variant = _variant(cell)
         of_model = {_variant(one): found for one, found in self._of_cell.items() if _scored(one) == _scored(cell)}
+        if not of_model:
+            return None
+        from quantbench.variants import by_training  # with all models' metrics, which need long to load
+
         alike, others = by_training(variant, of_model)
         found = seed_spread.of_cell(of_model.get(variant, Sample(0.0, 0)), alike, others)
         return None if found is None else Spread(found.sd, found.degrees, _source(found))

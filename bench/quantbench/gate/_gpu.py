@@ -6,7 +6,7 @@ from typing import Literal
 from quantbench.gate._agreement import RED_AT, fewer_than
 from quantbench.gate._common import Subject, beyond, same_reason
 from quantbench.gate._gpu_faults import seen_on, strided_pointwise, words
-from quantbench.gate._gpu_null import beyond_healthy, less_than_healthy, null_of
+from quantbench.gate._gpu_null import NULL_RED_AT, beyond_healthy, has_null, less_than_healthy, null_of
 from quantbench.records import AcceptedGpu, Action, BaselineCell, Census, Device, Judgement, Kind, Measurement, Verdict
 
 
@@ -18,6 +18,7 @@ def gpu(
     baseline: BaselineCell | None,
     required: bool = False,
     census: Census | None = None,
+    pictures: bool = False,
 ) -> Judgement:
     """Judge whether the GPU agrees with ``litert-cpu``.
 
@@ -31,6 +32,7 @@ def gpu(
         reason: why nothing was measured: no device, or how the process ended.
         required: whether a device must be present, so that its absence is an error.
         census: of the artifact, which tells whether a known fault applies.
+        pictures: whether one changed detection makes a whole picture differ.
     """
     if device is None:
         verdict = Verdict.ERROR if required else Verdict.UNJUDGED
@@ -44,7 +46,7 @@ def gpu(
         return no_gpu(
             f"did not run on {device.name}, which supports none of its operators: the CPU computed everything"
         )
-    judged = _agreement(subject, measured["gpu_agreement"], device, baseline, census)
+    judged = _agreement(subject, measured["gpu_agreement"], device, baseline, census, pictures)
     macs = measured.get("gpu_left_macs")
     if macs is not None and macs.value == macs.n and macs.low is None:
         words = "the CPU computed all of its multiplications"
@@ -172,20 +174,29 @@ def no_gpu(reason: str) -> Judgement:
 
 
 def _agreement(
-    subject: Subject, agreement: Measurement, device: Device, baseline: BaselineCell | None, census: Census | None
+    subject: Subject,
+    agreement: Measurement,
+    device: Device,
+    baseline: BaselineCell | None,
+    census: Census | None,
+    pictures: bool,
 ) -> Judgement:
     accepted, faulty = _accepted(baseline, device, agreement.n), strided_pointwise(census)
     low = less_than_healthy(agreement, device, census)
+    message = f"{device.label} agrees with litert-cpu on {100 * agreement.value:.2f} % of {agreement.n} examples"
     if accepted is not None:
-        p_value = fewer_than(agreement, accepted.agreement, accepted.examples)
+        p_value, red_at = fewer_than(agreement, accepted.agreement, accepted.examples), RED_AT
         before = f"{100 * accepted.agreement:.2f} % accepted"
+    elif has_null(census, pictures):
+        p_value, red_at = beyond_healthy(agreement, device, census), NULL_RED_AT
+        before = _lowest_healthy(device, census)
     else:
-        p_value, before = beyond_healthy(agreement, device, census), _lowest_healthy(device, census)
-    red = p_value <= RED_AT
-    message = (
-        f"{device.label} agrees with litert-cpu on {100 * agreement.value:.2f} % of {agreement.n} examples; {before}"
-    )
-    message += f" (p = {p_value:.2g}, fails below {RED_AT:g})" * red
+        unknown = "nothing was accepted there, and how much is usual of such an artifact was not measured; not gated"
+        look = Action(what="compare the answers that differ before you accept them")
+        actions = [look, subject.accept("gate it")]
+        return _judgement(Verdict.UNJUDGED, f"{message}; {unknown}", agreement, actions=actions)
+    red = p_value <= red_at
+    message = f"{message}; {before}" + f" (p = {p_value:.2g}, fails below {red_at:g})" * red
     verdict = Verdict.REGRESSED if red else Verdict.PASS
     if faulty and low:
         known = seen_on(device) and (accepted is None or not red)
@@ -217,7 +228,7 @@ def _lowest_healthy(device: Device, census: Census | None) -> str:
     """Say what an artifact is held to where nothing was accepted on the device."""
     null, kind = null_of(device, census)
     lowest = f"healthy artifacts were never below {100 * null.agreement:g} % of {null.examples} on {kind} devices"
-    return lowest if kind == device.kind else f"{lowest}, and nobody has measured them on a {device.kind} one"
+    return lowest if kind == device.kind else f"{lowest}; on devices of the kind {device.kind} none were measured"
 
 
 def _judgement(

@@ -27,6 +27,7 @@ from quantbench.errors import BadInput
 from quantbench.measure import gpu_devices
 from quantbench.measure.accuracy import nonfinite_examples
 from quantbench.measure.gpu_worker import END_OF_VARIANT
+from quantbench.measure.openvino_devices import driver_of, is_adapter
 from quantbench.records import Device
 from quantbench.reference.metrics import CODE as METRICS
 from quantbench.reference.model import ReferenceModel
@@ -167,11 +168,11 @@ def measure(
             outputs = Reader(artifact).real({name.removeprefix("y_"): file[name] for name in file.files})
     log = done[0].log
     left, operators, why = on_cpu(log)
-    if adapter(log) != device.name and not (operators and left == operators):
-        raise GpuFailed(
-            f"LiteRT ran it on {adapter(log) or 'an adapter that it did not name'}, not on {device.name}; choose "
-            f"the driver of the intended device: {gpu_devices.CHOICE}=FILE.json"
-        )
+    taken = adapter(log)
+    if not is_adapter(taken, device) and not (operators and left == operators):
+        words = f"LiteRT ran it on {taken or 'an adapter that it did not name'}, not on {device.name}"
+        hint = f"; choose the driver of the intended device: {gpu_devices.CHOICE}=FILE.json"
+        raise GpuFailed(words + hint * (driver_of(device) is None))
     left_macs, macs = _work_left(artifact, left, operators, [name.removeprefix("CUSTOM ") for name, _ in why])
     medians = [{name: float(np.median(times)) for name, times in process.seconds.items()} for process in done]
     return OnGpu(

@@ -24,7 +24,9 @@ INSTALL = "pip install 'quantbench[openvino]'"
 LIMIT_SECONDS = 60
 PREFIX = "openvino:"  # of what stands for a driver: openvino:CPU
 NAME = "OpenVINO "
-KINDS: dict[str, Literal["software", "integrated", "npu"]] = {"CPU": "software", "GPU": "integrated", "NPU": "npu"}
+_APART = ", "  # of a device's name and its model: answers differ between processors
+NO_PLUGIN = "this wheel of ai-edge-litert has no plugin for OpenVINO, or OpenVINO has no device here"
+KINDS: dict[str, Literal["software", "unknown", "npu"]] = {"CPU": "software", "GPU": "unknown", "NPU": "npu"}
 
 
 def chosen(environment: Mapping[str, str]) -> list[str]:
@@ -57,11 +59,13 @@ def find(environment: Mapping[str, str] = os.environ) -> list[Device]:
         )
     except child_process.ChildFailed as error:
         raise BadInput(f"${CHOICE}: the process that asked OpenVINO {error}") from None
+    if not there:
+        raise BadInput(f"${CHOICE}: {NO_PLUGIN}")
     missing = next((name for name in names if name not in there), None)
     if missing is not None:
-        raise BadInput(f"${CHOICE}: OpenVINO has no {missing} here; it has {', '.join(there) or 'no device'}")
+        raise BadInput(f"${CHOICE}: OpenVINO has no {missing} here; it has {', '.join(there)}")
     driver = f"OpenVINO {package_version('openvino')}"
-    return [Device(name=f"{NAME}{name}", kind=KINDS[name], driver=driver) for name in names]
+    return [Device(name=f"{NAME}{name}{_APART}{there[name]}", kind=KINDS[name], driver=driver) for name in names]
 
 
 def device_of(driver: str | None) -> str | None:
@@ -71,7 +75,13 @@ def device_of(driver: str | None) -> str | None:
 
 def driver_of(device: Device) -> str | None:
     """Return what stands for the driver of a device of OpenVINO; None for another device."""
-    return f"{PREFIX}{device.name.removeprefix(NAME)}" if device.name.startswith(NAME) else None
+    short = device.name.removeprefix(NAME).partition(_APART)[0]
+    return f"{PREFIX}{short}" if device.name.startswith(NAME) else None
+
+
+def is_adapter(name: str, device: Device) -> bool:
+    """Check whether a log names this device, which it does without its model."""
+    return name == device.name or (name.startswith(NAME) and device.name.startswith(f"{name}{_APART}"))
 
 
 def child_environment() -> dict[str, str]:
@@ -82,14 +92,17 @@ def child_environment() -> dict[str, str]:
     return {**os.environ, **child_process.ONE_THREAD, "LD_LIBRARY_PATH": os.pathsep.join([*libraries, *before])}
 
 
-def _ask() -> list[str]:
+def _ask() -> dict[str, str]:
+    """Return the model of each device by its name; of GPU.0 and GPU.1 the first. None without LiteRT's plugin."""
     import openvino
 
     from quantbench.tflite.litert_openvino import vendor_folder
 
     if not any(vendor_folder().glob("dispatch/*")):
-        return []
-    return sorted({name.partition(".")[0] for name in openvino.Core().available_devices})  # GPU.0 and GPU.1 are GPU
+        return {}
+    core = openvino.Core()
+    found = {name: str(core.get_property(name, "FULL_DEVICE_NAME")) for name in sorted(core.available_devices)}
+    return {name.partition(".")[0]: model for name, model in reversed(found.items())}
 
 
 if __name__ == "__main__":
