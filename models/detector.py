@@ -147,8 +147,8 @@ SHIPPED = Floor(1.71, "the sd between trainings: a larger drop is not to be ship
 CLOSE = Floor(1.0, "boxes survive int8: a larger drop is a bug")
 COARSE = Floor(20.0, "four bits are too coarse for so few channels: not to be shipped, kept to see them get better")
 
-# Variants that train are left out until they have baselines. tfmot's ranges start at 6 and are far below these distances
-# after an epoch, so that its default QAT finds hardly anything.
+# Variants that train are left out until they have baselines. tfmot's ranges start at 6 and are far below the distances
+# even after an epoch, so that its default QAT finds hardly anything.
 UNTRAINED = (
     "aeq_dynamic_wi2_dense_afp32",
     "aeq_dynamic_wi2_dense_b32_afp32",
