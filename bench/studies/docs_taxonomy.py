@@ -237,13 +237,20 @@ def _introduction(entries: Mapping[str, Mapping[str, Entry]]) -> Iterator[str]:
     count = Counter(one.mark for of_model in entries.values() for one in of_model.values())
     variants = len(next(iter(entries.values())))
     yield (
-        f"{variants} ways of making a `.tflite` file of a Keras model with TensorFlow's tools, each tried on "
-        f"{len(entries)} models. Of {sum(count.values()) - count[UNKNOWN]} files, {count[AS_NAMED]} are what their "
-        f"name says ({AS_NAMED}), {count[OTHERWISE]} can be made and run but are something else ({OTHERWISE}), and "
-        f"{count[REFUSED]} cannot be made or do not run ({REFUSED}). All of it is built and measured again every "
+        f"{variants} ways of making a `.tflite` file of a Keras model with TensorFlow's tools, tried on {len(entries)} "
+        f"models{_left_out(entries)}. Of {sum(count.values()) - count[UNKNOWN]} files, {count[AS_NAMED]} are what "
+        f"their name says ({AS_NAMED}), {count[OTHERWISE]} can be made and run but are something else ({OTHERWISE}), "
+        f"and {count[REFUSED]} cannot be made or do not run ({REFUSED}). All of it is built and measured again every "
         "night; what is refused is tried too, and the run in which it works says so."
     )
     yield "By tool; drop (of models scored in percent), size and time are median and range:"
+
+
+def _left_out(entries: Mapping[str, Mapping[str, Entry]]) -> str:
+    """Count the variants of which a model has nothing accepted, in a phrase; empty where there is none."""
+    missing = {name: sum(one.mark == UNKNOWN for one in of_model.values()) for name, of_model in entries.items()}
+    counted = [f"{count} of them not yet on `{name}`" for name, count in missing.items() if count]
+    return f" ({', '.join(counted)})" if counted else ""
 
 
 def _legend(models: Mapping[str, ReferenceModel]) -> Iterator[str]:

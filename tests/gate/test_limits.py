@@ -79,13 +79,28 @@ def test_a_warning_says_how_many_examples_would_tell() -> None:
     assert "would decide" in found.message
 
 
-def test_a_drop_on_its_limit_is_said_to_lie_there_instead_of_counting_millions_of_examples() -> None:
+def test_a_drop_at_its_limit_is_said_to_be_there_instead_of_counting_millions_of_examples() -> None:
     found = judge({0: wrong((0, 51), (3000, 3200))}, {0: wrong((3200, 3400))})
     assert found.verdict is Verdict.WARN
-    assert "the drop lies on it, so that no practical number of examples would decide" in found.message
-    assert "give it a limit in 'floors' that it keeps" in found.message
+    assert "the drop is at the limit, and no practical number of examples would decide" in found.message
+    assert "set a limit in 'floors' that it clearly meets" in found.message
     exactly = judge({0: wrong((0, 50), (3000, 3200))}, {0: wrong((3200, 3400))})
     assert "no practical number of examples" in exactly.message
+
+
+@pytest.mark.parametrize(
+    ("n", "lost", "gained", "limit", "needed"),
+    [(200, 2, 1, 1.0, "5,600"), (200, 4, 2, 1.5, "10,000"), (100, 2, 1, 2.0, "2,800")],
+)
+def test_a_small_test_set_far_from_its_limit_is_told_how_many_examples_would_decide(
+    n: int, lost: int, gained: int, limit: float, needed: str
+) -> None:
+    """It takes more than 20 times as many as there are, but the drop is half or two thirds of the limit."""
+    own, control = wrong((0, lost)), wrong((50, 50 + gained))
+    found = judge({0: own[:n]}, {0: control[:n]}, labels=LABELS[:n], limit=Floor(limit, "policy"))
+    assert found.verdict is Verdict.WARN
+    assert f"about {needed} examples would decide" in found.message
+    assert "floors" not in found.message
 
 
 def test_trainings_that_leave_a_limit_open_want_more_seeds_too() -> None:

@@ -4,8 +4,9 @@ It finds the segmentation into means with the least squares under a penalty. Sou
 "Selective review of offline change point detection methods"; PELT: Killick, Fearnhead & Eckley 2012.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
+from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -45,17 +46,26 @@ def searched_by_package(x: Array, penalty: float) -> list[int]:
 
 @lru_cache
 def _search() -> Callable[[Array, float, int], Any] | None:
-    """Return ruptures' compiled search alone, as its package loads scipy for .6 s; None where it lies elsewhere."""
-    package = find_spec("ruptures")
-    folders = [Path(folder) for folder in package.submodule_search_locations or ()] if package else []
-    for file in (file for folder in folders for file in folder.glob("detection/_detection/ekcpd.*.so")):
+    """Return ruptures' compiled search alone, as its package loads scipy for .6 s; None where it cannot be loaded."""
+    for file in _compiled():
         spec = spec_from_file_location(_KERNELS, file)
         if spec is None or spec.loader is None:
             continue
-        module = module_from_spec(spec)
-        spec.loader.exec_module(module)
+        try:
+            module = module_from_spec(spec)
+            spec.loader.exec_module(module)
+        except ImportError:
+            return None
         return getattr(module, "ekcpd_pelt_L2", None)
     return None
+
+
+def _compiled() -> Iterator[Path]:
+    """Yield the compiled files that this Python can load, in the order in which it would."""
+    package = find_spec("ruptures")
+    for folder in package.submodule_search_locations or () if package else ():
+        files = (Path(folder, "detection", "_detection", f"ekcpd{suffix}") for suffix in EXTENSION_SUFFIXES)
+        yield from (file for file in files if file.is_file())
 
 
 def best_step(y: Array) -> float:

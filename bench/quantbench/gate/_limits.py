@@ -40,7 +40,8 @@ KEPT_AT = 0.025
 LIMIT_IS_POLICY = "accepting the baseline will not turn this green: the limit is 'floors' in {model}.py"
 SEEDS_THAT_TELL = 5
 PRACTICAL_TIMES = 20  # as many examples as there are
-ON_THE_LIMIT = "make the variant lose less, or give it a limit in 'floors' that it keeps"
+CLOSE_TO_LIMIT = 0.1  # of the limit
+AT_THE_LIMIT = "make the variant lose less, or set a limit in 'floors' that it clearly meets"
 SEEMS_BROKEN = 0.5  # p-value: the drop itself lies beyond the limit
 
 
@@ -255,8 +256,10 @@ def _what_tells(limit: Floor, seen: DropSeen) -> str:
         return ""
     needed = seen.drop.needed(limit.max_drop, KEPT_AT)
     times = np.inf if needed is None else needed / seen.drop.n
-    if times > PRACTICAL_TIMES:
-        return f"; the drop lies on it, so that no practical number of {_evidence(seen)} would decide: {ON_THE_LIMIT}"
+    if times > PRACTICAL_TIMES and abs(seen.drop.estimate - limit.max_drop) <= CLOSE_TO_LIMIT * limit.max_drop:
+        return f"; the drop is at the limit, and no practical number of {_evidence(seen)} would decide: {AT_THE_LIMIT}"
+    if not np.isfinite(times):
+        return ""
     if seen.seeds:
         return f"; about {times:.1f} times as many {_evidence(seen)} would decide"
     return "" if needed is None else f"; about {_rounded(needed):,} examples would decide"
