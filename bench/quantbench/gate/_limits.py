@@ -258,11 +258,11 @@ def _what_tells(limit: Floor, seen: DropSeen) -> str:
     times = np.inf if needed is None else needed / seen.drop.n
     if times > PRACTICAL_TIMES and abs(seen.drop.estimate - limit.max_drop) <= CLOSE_TO_LIMIT * limit.max_drop:
         return f"; the drop is at the limit, and no practical number of {_evidence(seen)} would decide: {AT_THE_LIMIT}"
-    if not np.isfinite(times):
+    if needed is None:
         return ""
     if seen.seeds:
         return f"; about {times:.1f} times as many {_evidence(seen)} would decide"
-    return "" if needed is None else f"; about {_rounded(needed):,} examples would decide"
+    return f"; about {_rounded(needed):,} examples would decide"
 
 
 def _evidence(seen: DropSeen) -> str:
