@@ -219,7 +219,7 @@ def _row(series: Series, processes: Sequence[Process], trials: int) -> list[str]
     calls = sum(one.artifact.calls for one in shortest) / len(own)
     sides = [sum(getattr(one, side).stalls for one in shortest) for side in ("artifact", "beside")]
     usual = [sum(getattr(one, side).usual for one in shortest) for side in ("artifact", "beside")]
-    return [
+    row = [
         series.name,
         f"{np.median([one.microseconds for one in own]):.0f}",
         str(len(own)),
@@ -229,6 +229,25 @@ def _row(series: Series, processes: Sequence[Process], trials: int) -> list[str]
         str(verdicts[Verdict.WARN]),
         f"{np.mean([PER_RUN * gate.STAGES[stages - 1] for _, stages, _ in found]):.1f}",
     ]
+    return row if series.stalls else [*row, *_spread(shortest)]
+
+
+def _spread(counts: Sequence[Stalls]) -> list[str]:
+    """Return the odds of a stall on the artifact by those in the same time beside it, and whether processes scatter
+    more around them than a binomial does (Pearson).
+    """
+    from scipy import special
+
+    sides = [(one.artifact, one.beside) for one in counts]
+    stalls = np.array([[side.stalls for side in both] for both in sides], float)
+    usual = np.array([[side.usual for side in both] for both in sides])
+    artifact, beside = stalls.sum(axis=0) / usual.sum(axis=0)
+    odds, n = artifact / beside, stalls.sum(axis=1)
+    share = odds * usual[:, 0] / (odds * usual[:, 0] + usual[:, 1])
+    any_at_all = n > 0
+    chi2 = float(np.sum((stalls[:, 0] - n * share)[any_at_all] ** 2 / (n * share * (1 - share))[any_at_all]))
+    df = int(np.count_nonzero(any_at_all)) - 1
+    return [f"{odds:.2f}", f"{chi2 / df:.2f} (p = {special.chdtrc(df, chi2):.2g})"]
 
 
 def _simulated(micro: float, trials: int) -> list[str]:
@@ -255,6 +274,7 @@ def report(processes: Sequence[Process], machine: str, trials: int) -> list[str]
         counted = {one.series for one in processes}
         return [_row(one, processes, trials) for one in RECORDED if one.stalls == stalls and one in counted]
 
+    of_spread = ["odds ratio", "chi²/df of processes"]
     healthy = rows(False)
     reds, drawn = sum(int(row[5].split()[0]) for row in healthy), trials * len(healthy)
     return [
@@ -263,9 +283,12 @@ def report(processes: Sequence[Process], machine: str, trials: int) -> list[str]
         f"{len(processes):,} processes of {SECONDS:g} s, {sum(one.load for one in processes)} of them beside our load. "
         f"A run is red at p = {ALPHA:.2g}, its share as one of 21 timed cells; stages end at "
         f"{', '.join(str(PER_RUN * stage) for stage in gate.STAGES)} processes. Stalls of 1 ms and longer are those of "
-        "the artifact, of all that was timed in turns, and in parentheses what its share of the time would give it.",
+        "the artifact, of all that was timed in turns, and in parentheses what its share of the time would give it. "
+        "The odds ratio is that of a stall of the artifact to one of what is beside it, in the same time. Chi²/df is 1 "
+        "where the artifact's part of the stalls scatters between processes as a binomial does. Series are recorded in "
+        "random order and runs drawn without it, so that bursts across processes do not show here.",
         "## Nothing is wrong",
-        _common.table(headers, healthy),
+        _common.table([*headers, *of_spread], healthy),
         f"{reds} of {drawn:,} red (95 % upper bound {100 * upper_bound(reds, drawn):.2f} %).",
         f"## {1e3 * STALL[1]:g} ms in one of {STALL[0]:,} calls",
         _common.table(headers, rows(True)),

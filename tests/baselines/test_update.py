@@ -429,6 +429,46 @@ def test_a_report_of_a_newer_schema_is_refused(tmp_path: Path) -> None:
         read(run.folder)
 
 
+SIDE = {"stalls": 3, "lost": 0.1, "usual": 1.0, "calls": 1000}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"lost": 0}, "3 stalls need `lost` and `usual` of more than 0 seconds"),
+        ({"usual": 0}, "3 stalls need `lost` and `usual` of more than 0 seconds"),
+        ({"calls": 2}, "at least as many calls as stalls, 3, found 2"),
+        ({"stalls": 10**12, "calls": 10**13}, "less than or equal to 10000000"),
+        ({"calls": 10**18}, "less than or equal to"),
+        ({"lost": 1e12}, "less than or equal to"),
+    ],
+)
+def test_a_report_of_impossible_stalls_is_refused_in_one_sentence(
+    tmp_path: Path, wrong: dict[str, Any], words: str
+) -> None:
+    folder = _with_stalls(tmp_path, SIDE | wrong)
+    with pytest.raises(BadInput, match=rf"^[^\n]*measurements\.stalls[^\n]*{words}[^\n]*$"):
+        read(folder)
+
+
+def test_an_update_by_a_report_of_impossible_stalls_is_bad_input(quantbench: Quantbench, tmp_path: Path) -> None:
+    folder = _with_stalls(tmp_path, SIDE | {"lost": 0})
+    done = quantbench("baseline", "update", str(folder), "--baseline-dir", str(tmp_path / "b"), "--reason", "r")
+    assert done.status == 4
+    assert "3 stalls need `lost` and `usual`" in done.output
+    assert "Traceback" not in done.output
+
+
+def _with_stalls(tmp_path: Path, side: dict[str, Any]) -> Path:
+    """Write a report whose cell stalls like this."""
+    run = Run(tmp_path, answers(100))
+    counted = [{"longer": 0.001, "artifact": side, "beside": SIDE}]
+    measured = {"value": 0.1, "unit": "fraction of its time", "n": 2, "values": [0.1, 0.1], "stalls": counted}
+    write_json(run.folder / "report.json", run.report)
+    edit(run.folder / "report.json", lambda data: data["cells"][0]["measurements"].update(stalls=measured))
+    return run.folder
+
+
 def test_a_report_names_exceptions_overlay_and_drift_from_its_json_alone(tmp_path: Path) -> None:
     report = Run(tmp_path, answers(100)).report
     told = ["judged by values of its machine profile c (score): why", "floor: xfail until 2999-01-01, T|1: r"]

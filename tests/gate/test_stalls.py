@@ -83,6 +83,18 @@ def test_stalls_that_were_accepted_are_not_red_again_and_more_of_them_are() -> N
     assert not gate.stalls_to_accept(stage(random, (50, 0, 0.05), 48)[STALLS])
 
 
+def test_accepted_stalls_end_only_where_a_run_tells() -> None:
+    """One stall in two processes: of an ordinary run, a quarter of an update's processes often are too few to see it."""
+    random = np.random.default_rng(11)
+    before = known(stage(random, (100, 2000, 0.0), 48)[STALLS]).beside[STALLS]
+    ordinary = [stage(random, (100, 2000, 0.0))[STALLS] for _ in range(40)]
+    unseen = [one for one in ordinary if not gate.stalls_to_accept(one)]
+    assert len(unseen) > 10
+    assert not any(gate.stalls_ended(one, before) for one in unseen)
+    assert all(gate.stalls_ended(stage(random, (100, 0, 0.0))[STALLS], before) for _ in range(5))
+    assert not gate.stalls_ended(stage(random, (100, 0, 0.0), 2)[STALLS], before)
+
+
 def test_less_than_the_smallest_effect_is_not_red_however_often_it_is_seen() -> None:
     """Stalls of 2 ms in one of 10,000 calls of 50 µs: .4 % of its time, and surely its own."""
     random = np.random.default_rng(6)

@@ -397,7 +397,7 @@ def test_a_planted_stall_is_counted_in_a_real_process(tmp_path: Path) -> None:
 
 
 def test_only_an_update_of_what_stalls_accepts_stalls() -> None:
-    def cell_with(count: int) -> Cell:
+    def cell_with(count: int, processes: int = 12) -> Cell:
         common: dict[str, Any] = {"model": "m", "family": "ptq", "metric": "accuracy", "metric_unit": "pp"}
         side = {"usual": 1.0, "calls": 10_000}
         own = Stalls.model_validate(
@@ -407,18 +407,21 @@ def test_only_an_update_of_what_stalls_accepts_stalls() -> None:
                 "beside": {**side, "stalls": 1, "lost": 0.004},
             }
         )
-        values = measurements.latency(Latency([_process(10.0)] * 6)) | measurements.stalls([[own], [own]])
+        values = measurements.latency(Latency([_process(10.0)] * 6)) | measurements.stalls([[own]] * processes)
         return Cell(**common, id="m/v", variant="v", measurements=values, verdicts={Kind.LATENCY: Verdict.REGRESSED})
 
     report = Report.model_construct(environment=machine())
-    entry, moves = update_cell.taken(cell_with(20), BaselineCell(), accepted(1.0).accepted, report, 0)
+    entry, moves = update_cell.taken(cell_with(20, 4), BaselineCell(), accepted(1.0).accepted, report, 0)
     [value] = entry.by_machine["stalls"].values()
     assert (value.value, value.tolerance) == (pytest.approx(0.596), TOLERANCES["stalls"])
     assert not list(mismatches(entry, None))
     assert any(move.measurement == "stalls" and move.moves for move in moves)
-    again, moves = update_cell.taken(cell_with(1), entry, accepted(1.0).accepted, report, 0)
+    again, moves = update_cell.taken(cell_with(0), entry, accepted(1.0).accepted, report, 0)
     assert "stalls" not in again.by_machine
     assert any(move.measurement == "stalls" and move.new == 0 for move in moves)
+    few, moves = update_cell.taken(cell_with(0, 2), entry, accepted(1.0).accepted, report, 0)
+    assert few.by_machine["stalls"] == entry.by_machine["stalls"]  # two processes tell nothing
+    assert not any(move.measurement == "stalls" and move.moves for move in moves)
 
 
 def test_a_later_stage_has_as_many_processes_as_several_first_ones(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,15 @@
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pytest
-from quantbench.selftest import latency
+from quantbench.gate import _latency_beside as gate_beside
+from quantbench.records import LatencyFault
+from quantbench.selftest import latency, suite
 from studies.stalls import simulated
 
 
@@ -31,8 +34,8 @@ def test_what_takes_several_threads_is_recorded_alone_and_the_rest_beside_each_o
     assert [process["number"] for _, process in latency._recorded(once, order, 1)] == list(range(9))  # type: ignore[call-overload]
 
 
-def test_rare_stalls_are_caught_by_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Made-up processes in the place of recorded ones; what is healthy in them is not red."""
+def _made_up(monkeypatch: pytest.MonkeyPatch, of: float = 1.0) -> list[LatencyFault]:
+    """Judge made-up processes in the place of recorded ones, with this share of their turns."""
     random = np.random.default_rng(3)
 
     def recorded(
@@ -40,14 +43,34 @@ def test_rare_stalls_are_caught_by_their_number(monkeypatch: pytest.MonkeyPatch)
     ) -> Any:
         def once(one: latency.Condition) -> Any:
             every = one.planted["stall"][0] if "stall" in one.planted else 0
-            return simulated(random, 1e6 * one.planted["lasting"], every, 0.02 if load else 0.0)
+            made = simulated(random, 1e6 * one.planted["lasting"], every, 0.02 if load else 0.0)
+            return {
+                name: replace(blocks, whole=blocks.whole[: int(of * len(blocks.whole))])
+                for name, blocks in made.items()
+            }
 
         return {one: [once(one) for _ in range(count)] for one, count in counts.items()}
 
     monkeypatch.setattr(latency, "record", recorded)
-    found = latency.stalls(cast(Any, None), Path("control"), Path("variant"), 10, lambda _: None)
+    return latency.stalls(cast(Any, None), Path("control"), Path("variant"), 10, lambda _: None)
+
+
+def test_rare_stalls_are_caught_by_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = _made_up(monkeypatch)
     assert [one.strength for one in found] == [
         f"30 ms, calls of {micro} µs, {where}" for where in ("idle", "loaded") for micro in (100, 300)
     ]
     caught = [one.caught[latency.OURS] for one in found]
     assert caught[0] == caught[2] == 10
+    assert [suite._share_to_catch(one) for one in found] == [latency.STALLS_CAUGHT, 0.0, 0.0, 0.0]
+    assert found[0].note == ""
+    assert found[1].note.startswith("too few calls to see it, ")
+
+
+def test_a_dead_judge_of_stalls_makes_its_row_red_on_a_quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate_beside, "tested", lambda *_: None)
+    quiet = _made_up(monkeypatch)[0]
+    assert quiet.caught[latency.OURS] < suite._share_to_catch(quiet) * quiet.trials
+    busy = _made_up(monkeypatch, 0.3)[0]
+    assert suite._share_to_catch(busy) == 0
+    assert busy.note.startswith("too few calls to see it, ")

@@ -490,6 +490,31 @@ def _timed(caught: int, red_runs: int, in_turns: int = 190) -> LatencySelftest:
     )
 
 
+@pytest.mark.parametrize(
+    ("calls", "caught", "strength", "good"),
+    [
+        (1100.0, 0, latency.AIMED_AT, False),  # the judge of stalls is dead
+        (1100.0, 170, latency.AIMED_AT, False),
+        (1100.0, 190, latency.AIMED_AT, True),
+        (350.0, 0, latency.AIMED_AT, True),  # so few calls that it would not be seen
+        (1100.0, 0, latency.AIMED_AT.replace("idle", "loaded"), True),
+    ],
+)
+def test_rare_stalls_have_to_be_caught_where_enough_calls_were_made(
+    calls: float, caught: int, strength: str, good: bool
+) -> None:
+    timed = _timed(caught=200, red_runs=0)
+    row = LatencyFault(
+        plant=latency.STALLS_NAME,
+        strength=strength,
+        measurement="m",
+        trials=200,
+        caught={latency.OURS: caught},
+        calls=calls,
+    )
+    assert suite._latency_as_promised(timed.model_copy(update={"plants": [*timed.plants, row]})) is good
+
+
 def _reruns(red: int, changed: int = 0, outputs: int = 200) -> NullRate:
     reds = {latency.OURS: red}
     return NullRate(what="w", runs=100, cells=1, tests=2.0, red_runs=reds, models=1, changed=changed, outputs=outputs)

@@ -402,7 +402,8 @@ def facts() -> dict[str, list[str]]:
                 *(1e3 * longer for longer in stalls.LONGER)
             ),
             f"loses more than {percent(_stalls.STALL_TOLERANCE)} of its time in stalls",
-            f"a suspicion is timed on, for up to {FIRST * _sequential.STAGES[-1]} processes",
+            f"is timed further, in up to {FIRST * _sequential.STAGES[-1]} processes",
+            f"takes more than {1e3 * stalls.LONGEST_BLOCK:g} ms, because other programs",
             f"red in {listed(of_stalls(3, 2)[1:])} of 200 runs where a call takes 50, 100, 200 and 300 µs",
             f"are red in {listed(of_stalls(2, 5))} of 200 runs where a call takes {listed(of_stalls(2, 1))} µs",
             f"Of {200 * len(of_stalls(1, 5)):,} runs in which nothing was wrong, "

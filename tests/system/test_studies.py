@@ -11,6 +11,7 @@ from conftest import ROOT
 from made_up_runs import clustered
 from quantbench.ab.runs import copy_sources
 from quantbench.build.store import Store
+from quantbench.records import Stalled, Stalls
 from quantbench.reference.model import load_models
 from studies import (
     _common,
@@ -141,8 +142,9 @@ def test_timing_in_stages_is_simulated_from_recorded_processes() -> None:
 
 def test_stalls_are_drawn_from_recorded_processes_and_judged() -> None:
     def process(series: stalls.Series, number: int) -> stalls.Process:
-        own = [6.0 * series.stalls, 0.18 * series.stalls, 0.07, 1400.0]
-        counts = [[longer, *own, float(number % 3 == 0), 0.004, 0.14, 2800.0] for longer in (0.001, 0.02)]
+        count = 6.0 if series.stalls else float(number % 6 == 1)
+        own = [count, 0.03 * count, 0.07, 1400.0]
+        counts = [[longer, *own, float(number % 3 == 0), 0.03, 0.14, 2800.0] for longer in (0.001, 0.02)]
         return stalls.Process(series, False, 50.0, counts)
 
     recorded = [process(series, number) for series in stalls.RECORDED for number in range(60)]
@@ -150,7 +152,23 @@ def test_stalls_are_drawn_from_recorded_processes_and_judged() -> None:
     assert "0 of 45 red" in text
     assert text.count("5 of 5") == len(stalls.ALIKE)
     assert "| seed_cnn/ptq_float16 beside float32 " in text
+    assert "| odds ratio   | chi²/df of processes   |" in text
     assert stalls._flat(recorded[0].stalls()) == recorded[0].counts
+
+
+@pytest.mark.parametrize(("bursts", "low", "high"), [(1, 0.7, 1.3), (5, 3.0, 8.0)])
+def test_the_study_of_stalls_tells_what_scatters_more_than_a_binomial(bursts: int, low: float, high: float) -> None:
+    """Twice as many fall on the artifact in the same time, one by one and five together."""
+    random = np.random.default_rng(3)
+
+    def counted(stalls: int, usual: float) -> Stalled:
+        return Stalled(stalls=stalls, lost=0.01 * stalls, usual=usual, calls=1000)
+
+    own = [int(bursts * one) for one in random.binomial(20, 0.5, 400)]
+    both = [Stalls(longer=1e-3, artifact=counted(one, 0.1), beside=counted(20 * bursts - one, 0.2)) for one in own]
+    odds, spread = stalls._spread(both)
+    assert float(odds) == pytest.approx(2, abs=0.15)
+    assert low < float(spread.split()[0]) < high
 
 
 @pytest.mark.nightly

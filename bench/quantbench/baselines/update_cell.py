@@ -274,16 +274,20 @@ def _moves_of_stalls(
     measured, values = cell.measurements.get(STALLS), by_machine.get(STALLS, {})
     if measured is None:
         return []
-    if not gate.stalls_to_accept(measured):
-        old = values.pop(machine, None)
+    old, found = values.get(machine), gate.stalls_to_accept(measured)
+    if old is None and not found:
+        return []
+    if old is not None and not found and gate.stalls_ended(measured, old):
+        values.pop(machine)
         if not values:
             by_machine.pop(STALLS, None)
-        return [] if old is None else [Move(cell.id, STALLS, old.unit, old.value, 0.0, None, moves=True)]
+        return [Move(cell.id, STALLS, old.unit, old.value, 0.0, None, moves=True)]
     rule = {"tolerance": gate.STALL_TOLERANCE, "tolerance_from": gate.STALL_TOLERANCE_REASON}
     value = latency_of(measured, accepted).model_copy(update=rule)
-    move = move_of(cell, STALLS, values.get(machine), value)
+    move = move_of(cell, STALLS, old, value)
+    move = replace(move, moves=move.moves and found)  # fewer processes than see them leave them accepted
     if move.moves:
-        by_machine.setdefault(STALLS, {})[machine] = following(value, values.get(machine))
+        by_machine.setdefault(STALLS, {})[machine] = following(value, old)
     return [move]
 
 

@@ -133,7 +133,7 @@ from quantbench.gate._sequential import (
     stages_of,
 )
 from quantbench.gate._size import OF_ACCELERATOR, SIZE_TOLERANCE_REASONS, SIZE_TOLERANCES, sizes
-from quantbench.gate._stalls import STALL_TOLERANCE, STALL_TOLERANCE_REASON
+from quantbench.gate._stalls import STALL_TOLERANCE, STALL_TOLERANCE_REASON, stalls_ended
 from quantbench.gate._structure import structure
 from quantbench.gate._target_answers import MOST_OTHERWISE, WITHIN, Answered, Given, target_answers, tests_of
 from quantbench.gate._targets import (
@@ -320,6 +320,7 @@ __all__ = [
     "spread_of_drops",
     "spread_of_hosts",
     "stages_of",
+    "stalls_ended",
     "stalls_to_accept",
     "structure",
     "summed_up",

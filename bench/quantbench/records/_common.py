@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 FLOAT_CONTROL = "float32"  # the variant that all others of a model are compared with
 SCHEMA_VERSION = "1.11"
@@ -14,6 +14,9 @@ DISTURBED = 0.5
 # Threads in use: CPU time of all threads by that of the calling one; 1.000 ± .005 with one thread, 1.03 or more with
 # two.
 SEVERAL_AT_WORK = 1.02
+# More than any run counts or times: judging takes memory in proportion to the stalls of a report, whoever wrote it.
+MOST_STALLS, MOST_CALLS, MOST_SECONDS = 10_000_000, 10**15, 1e9
+LEAST_SECONDS = 1e-9  # that calls take
 
 
 class Verdict(StrEnum):
@@ -87,10 +90,18 @@ class Stalled(Record):
         calls: in all that was timed.
     """
 
-    stalls: int = Field(ge=0)
-    lost: float = Field(ge=0)
-    usual: float = Field(ge=0)
-    calls: int = Field(ge=0)
+    stalls: int = Field(ge=0, le=MOST_STALLS)
+    lost: float = Field(ge=0, le=MOST_SECONDS)
+    usual: float = Field(ge=0, le=MOST_SECONDS)
+    calls: int = Field(ge=0, le=MOST_CALLS)
+
+    @model_validator(mode="after")
+    def _counted_in_something(self) -> "Stalled":
+        if self.stalls and min(self.lost, self.usual) < LEAST_SECONDS:
+            raise ValueError(f"{self.stalls} stalls need `lost` and `usual` of more than 0 seconds")
+        if self.calls < self.stalls:
+            raise ValueError(f"expected at least as many calls as stalls, {self.stalls}, found {self.calls}")
+        return self
 
     def plus(self, other: "Stalled") -> "Stalled":
         """Add what was counted elsewhere."""

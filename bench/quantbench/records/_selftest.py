@@ -47,6 +47,8 @@ class LatencyFault(Record):
         measurement: the judgement that should detect it.
         trials: number of runs resampled from the recordings.
         caught: rule -> number of trials in which it was red; ``quantbench`` is the gate's own.
+        calls: of the variant in each recorded process, on average; None where the number does not decide.
+        note: what the row says of itself; empty where nothing.
     """
 
     plant: str
@@ -54,6 +56,8 @@ class LatencyFault(Record):
     measurement: str
     trials: int
     caught: dict[str, int]
+    calls: float | None = None
+    note: str = ""
 
 
 class LatencyNull(Record):

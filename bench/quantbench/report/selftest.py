@@ -257,7 +257,11 @@ def _of_others(results: LatencySelftest) -> list[str]:
 def _caught(results: LatencySelftest) -> str:
     rules = _rules(fault.caught for fault in results.plants)
     rows = [
-        [f"{fault.plant} {fault.strength}".strip(), fault.measurement, str(fault.trials)]
+        [
+            f"{fault.plant} {fault.strength}".strip() + (f" ({fault.note})" if fault.note else ""),
+            fault.measurement,
+            str(fault.trials),
+        ]
         + [f"{100 * fault.caught[rule] / fault.trials:.1f} %" if rule in fault.caught else "" for rule in rules]
         for fault in results.plants
     ]

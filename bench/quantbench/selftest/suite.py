@@ -327,10 +327,10 @@ def _latency_as_promised(selftest: LatencySelftest) -> bool:
 
 
 def _share_to_catch(row: LatencyFault) -> float:
-    # The first is shown beside what a baseline reaches that was recorded as one; how many rare stalls a run meets
-    # depends on the calls that the machine lets it make.
-    if row.plant.startswith((latency.BY_FEW, latency.STALLS_NAME)):
-        return 0.0
+    if row.plant == latency.STALLS_NAME:
+        return latency.STALLS_CAUGHT if latency.can_meet_stalls(row) else 0.0
+    if row.plant.startswith(latency.BY_FEW):
+        return 0.0  # shown beside what a baseline reaches that was recorded as one
     if row.strength not in TOO_WEAK:
         return CAUGHT
     return CAUGHT_IN_TURNS if row.plant == latency.NO_BASELINE else 0.0
