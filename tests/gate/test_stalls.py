@@ -84,7 +84,7 @@ def test_stalls_that_were_accepted_are_not_red_again_and_more_of_them_are() -> N
 
 
 def test_accepted_stalls_end_only_where_a_run_tells() -> None:
-    """One stall in two processes: of an ordinary run, a quarter of an update's processes often are too few to see it."""
+    """One stall in two processes: those of an ordinary run, a quarter of an update's, often are too few to see it."""
     random = np.random.default_rng(11)
     before = known(stage(random, (100, 2000, 0.0), 48)[STALLS]).beside[STALLS]
     ordinary = [stage(random, (100, 2000, 0.0))[STALLS] for _ in range(40)]

@@ -454,7 +454,7 @@ def _with_calls(row: LatencyFault, pool: list[Process]) -> LatencyFault:
     """Add to a row how many calls its processes made, and whether they are too few to see one stall in 1,000."""
     blocks = [process["variant"] for process in pool]
     calls = float(np.mean([len(one.whole) * one.in_whole + len(one.calls) for one in blocks]))
-    few = f"too few calls to see it, {calls:.0f} in a process of {ENOUGH_CALLS}" if calls < ENOUGH_CALLS else ""
+    few = f"too few calls to see it: {calls:.0f} a process, {ENOUGH_CALLS} are needed" if calls < ENOUGH_CALLS else ""
     return row.model_copy(update={"calls": calls, "note": few})
 
 
