@@ -175,17 +175,11 @@ def test_a_cell_that_trains_is_held_against_the_one_training_of_a_control_that_d
     assert "mean of 5 seeds" in found.message
 
 
-def test_the_spread_of_drops_is_that_of_differences_seed_by_seed() -> None:
-    control = [0.90, 0.92, 0.88]
-    cell = [0.899, 0.918, 0.878]
-    found = gate.spread_of_drops(ACCURACY, [(cell, control), ([0.9], [0.9])])
-    assert found is not None
-    assert found.sd == pytest.approx(np.std([0.1, 0.2, 0.2], ddof=1))
-    assert found.degrees == 2
-    fixed = gate.spread_of_drops(ACCURACY, [([0.90, 0.91], [0.95])])
-    assert fixed is not None
-    assert fixed.sd == pytest.approx(np.std([0, 1], ddof=1))
-    assert gate.spread_of_drops(ACCURACY, [([0.9], [0.9])]) is None
+def test_drops_are_differences_seed_by_seed() -> None:
+    found = gate.drops_over_seeds(ACCURACY, [0.899, 0.918, 0.878], [0.90, 0.92, 0.88])
+    assert found == pytest.approx([0.1, 0.2, 0.2])
+    assert gate.drops_over_seeds(ACCURACY, [0.90, 0.91], [0.95]) == pytest.approx([5, 4])
+    assert gate.drops_over_seeds(ACCURACY, [0.9], [0.9, 0.91]) == [0]
 
 
 def test_more_seeds_are_wanted_where_they_could_decide() -> None:

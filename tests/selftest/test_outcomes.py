@@ -40,7 +40,10 @@ from quantbench.selftest.nulls import (
 from quantbench.variants.declare import Variant
 
 NAMES = ("seed_cnn", "lstm")
-WIDE = ("vit_tiny", "mobilenet_v2")
+WIDE = ("vit_tiny", "mobilenet_v2")  # cells with restricted weights spread about twice as far as the others
+TRAINED = ("seed_cnn", "resnet8", "ds_cnn", "lstm", *WIDE, "keyword")
+HALF_A_POINT = (f"QAT worse: one seed, {SEEDS_ON_SUSPICION} on suspicion", "QAT worse: five seeds against five")
+BAD_SEED = "one bad seed of five"
 
 
 @pytest.fixture(scope="module")
@@ -151,15 +154,15 @@ def test_a_spread_that_few_seeds_show_is_not_taken_for_the_truth(matrix: Matrix)
 
 
 @pytest.fixture(scope="module")
-def wide() -> Matrix:
-    """Two models whose cells with restricted weights spread about twice as far as the others."""
-    models = {name: model for name, model in load_models(ROOT / "models").items() if name in WIDE}
+def trained() -> Matrix:
+    """Models of which QAT cells were trained with several seeds, one of them a small one."""
+    models = {name: model for name, model in load_models(ROOT / "models").items() if name in TRAINED}
     return Matrix.of(Night(models, load_baselines(models, ROOT / "baselines")))
 
 
 @pytest.mark.parametrize("name", WIDE)
-def test_half_a_point_of_qat_is_caught_beside_cells_that_spread_further(wide: Matrix, name: str) -> None:
-    rows = [row for row in outcomes._trained(wide, name, 1e-6, 200) if row.aim == outcomes.QAT_CAUGHT]
+def test_half_a_point_of_qat_is_caught_beside_cells_that_spread_further(trained: Matrix, name: str) -> None:
+    rows = [row for row in outcomes._trained(trained, name, 1e-6, 200) if row.aim == outcomes.QAT_CAUGHT]
     assert len(rows) == 2
     assert all(row.red[OURS] >= 0.9 * row.trials for row in rows)
 
@@ -168,8 +171,44 @@ def test_pooled_over_unlike_cells_the_spread_hides_half_a_point_of_qat(monkeypat
     monkeypatch.setattr(Variant, "training", "all")
     models = {"vit_tiny": load_models(ROOT / "models")["vit_tiny"]}
     matrix = Matrix.of(Night(models, load_baselines(models, ROOT / "baselines")))
-    rows = [row for row in outcomes._trained(matrix, "vit_tiny", 1e-6, 200) if row.aim == outcomes.QAT_CAUGHT]
+    rows = [row for row in outcomes._trained(matrix, "vit_tiny", 1e-6, 200) if row.plant in HALF_A_POINT]
+    assert len(rows) == 2
     assert all(row.red[OURS] < outcomes.QAT_CAUGHT * row.trials for row in rows)
+
+
+def test_a_model_whose_trainings_spread_too_far_for_the_harm_has_no_aim_and_says_what_it_can_see(
+    trained: Matrix,
+) -> None:
+    rows = {name: list(outcomes._trained(trained, name, 1e-6, 2)) for name in TRAINED}
+    small = [row for row in rows.pop("keyword") if row.detectable is not None]
+    assert [row.plant for row in small] == [*HALF_A_POINT, BAD_SEED]
+    assert all(row.aim is None for row in small)
+    assert outcomes.kept(_found(plants=small))
+    assert "Too small for a target" in rendered(_found(plants=small))
+    assert f"keyword ({HALF_A_POINT[0]}: {small[0].detectable:.2f} pp" in rendered(_found(plants=small))
+    assert "Too small" not in rendered(_found())
+    for found in rows.values():
+        assert {row.plant for row in found if row.aim is not None} == {*HALF_A_POINT, BAD_SEED}
+        assert all(row.detectable is None for row in found)
+
+
+def test_what_a_model_is_said_to_see_is_caught_in_four_of_five_runs(trained: Matrix) -> None:
+    tests = trained.trained["keyword"]
+    chosen = (tests.olds > 1) & (np.asarray(tests.known.names) == "qat_wi8_ai8_dense_only")
+    seen = tests.detectable(chosen, 5, trained.budget) / tests.model.metric.scale
+    row = outcomes._spread(tests, "", "", seen, chosen, chosen, 5, 5, trained.budget, 1e-6, 400)
+    assert 0.7 * row.trials < row.red[OURS] < 0.95 * row.trials
+
+
+def test_a_judge_that_takes_the_spread_for_larger_keeps_its_aims(
+    trained: Matrix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tests = trained.trained["vit_tiny"]
+    for name in ("sd", "sd_of_seeds"):
+        monkeypatch.setattr(tests, name, 10 * getattr(tests, name))
+    rows = [row for row in outcomes._trained(trained, "vit_tiny", 1e-6, 60) if row.aim is not None]
+    assert len(rows) == 3
+    assert not outcomes.kept(_found(plants=rows))
 
 
 def test_a_class_that_collapses_is_red_though_the_mean_stays(matrix: Matrix) -> None:
@@ -187,9 +226,7 @@ def test_qat_half_a_point_worse_is_red_and_a_healthy_one_is_not(matrix: Matrix) 
     by_name = {one.plant: one for one in outcomes._trained(matrix, "lstm", 1e-6, 60)}
     assert by_name["QAT worse: one seed, 8 on suspicion"].red[OURS] >= 0.95 * 60
     trained = matrix.trained["lstm"]
-    healthy = outcomes._spread(
-        trained, "", "", 0.0, trained.olds > 0, trained.olds > 0, 1, 5, matrix.budget, 1e-6, 400, None
-    )
+    healthy = outcomes._spread(trained, "", "", 0.0, trained.olds > 0, trained.olds > 0, 1, 5, matrix.budget, 1e-6, 400)
     assert healthy.red[OURS] <= 8  # of 400, at a budget of 1.8; the spread is drawn too
 
 

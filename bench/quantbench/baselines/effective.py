@@ -36,23 +36,19 @@ class EffectiveBaseline(Baseline):
     edited: dict[str, list[str]] = field(default_factory=dict)
 
     def spread_of_drops(self, metric: Metric, variant: str) -> gate.Spread | None:
-        """Return how far a variant's drop from its control differs between trainings; where it has one seed, as that of
-        the variants that train alike does, or that of all; None where nothing was trained twice.
+        """Return how far a variant's drop from its control differs between trainings, as the spread of scores is found
+        (:func:`quantbench.core.seed_spread.of_cell`); None where nothing was trained twice.
         """
-        pairs: dict[str, tuple[list[float], list[float]]] = {}
+        samples: dict[str, seed_spread.Sample] = {}
         for name, cell in (self.file.cells if self.file else {}).items():
             control = self.cell(VARIANTS[name].control or "")
             own = cell.measurements.get("score")
             if control is not None and own is not None and own.values and "score" in control.measurements:
                 reference = control.measurements["score"]
-                pairs[name] = (own.values, reference.values or [reference.value])
-        own_spread = gate.spread_of_drops(metric, [pairs[variant]] if variant in pairs else [])
-        if own_spread is not None:
-            return own_spread
-        alike, others = by_training(variant, pairs)
-        found = gate.spread_of_drops(metric, alike)
-        enough = found is not None and found.degrees >= seed_spread.ENOUGH
-        return found if enough else gate.spread_of_drops(metric, [*alike, *others])
+                drops = gate.drops_over_seeds(metric, own.values, reference.values or [reference.value])
+                samples[name] = seed_spread.sample(drops)
+        found = seed_spread.of_cell(samples.get(variant, seed_spread.Sample(0.0, 0)), *by_training(variant, samples))
+        return None if found is None else gate.Spread(found.sd, found.degrees)
 
 
 def load_current(folder: Path, model: ReferenceModel) -> Baseline:

@@ -36,7 +36,7 @@ from quantbench.records.measurements import (
     threads_in,
 )
 
-LENT = "sd over seeds, pooled over the model's other trained cells"
+LENT = "sd over seeds, pooled over the model's cells that train alike, or over all where these have too few seeds"
 MINIMUM_SEEDS = 5
 # One cell with so many seeds tells the spread of a model's trainings as well as it is told at all; others may then be
 # recorded with fewer: their prediction interval is only wider, by sqrt(1 + 1/n).

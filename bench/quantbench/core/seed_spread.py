@@ -12,8 +12,8 @@ from typing import NamedTuple
 from quantbench.core.stats import chi_squared_quantile, pooled_sd
 
 ENOUGH = 4  # degrees of freedom of a kind, or of a cell, to be judged by: one cell with five seeds has them
-# Kinds of one model spread up to 2.4 times as far as each other (studies.training_kinds): where one has too few seeds,
-# what all cells tell is taken so many times.
+# In some models one kind spreads about this many times as far as the other (studies.training_kinds). Where a kind has
+# too few seeds, its spread is taken to be this multiple of that of all the model's trained cells.
 KINDS_APART = 2.0
 BORROWED_CONFIDENCE = 0.9  # of the upper limit of a spread that other cells lend
 
@@ -32,7 +32,7 @@ class SeedSpread:
     Attributes:
         sd: standard deviation, in the unit of the scores.
         degrees: degrees of freedom of ``sd``.
-        alike: whether cells that train alike tell it; otherwise they have too few seeds, and all of the model's do.
+        alike: whether cells that train alike tell it; otherwise these have too few seeds, and all of the model's do.
         borrowed: whether it is an upper limit of what other cells tell.
     """
 
@@ -62,16 +62,19 @@ def lenders(alike: Sequence[Sample], others: Sequence[Sample]) -> tuple[list[Sam
         alike: of the cells of its kind, itself among them; ``others``: of the model's other trained cells.
     """
     enough = sum(one.degrees for one in alike) >= ENOUGH
-    chosen = [*alike] if enough else [*alike, *others]
-    return [one for one in chosen if one.degrees], enough
+    is_alike = enough or not any(one.degrees for one in others)
+    chosen = [*alike] if is_alike else [*alike, *others]
+    return [one for one in chosen if one.degrees], is_alike
 
 
 def of_cell(own: Sample | None, alike: Sequence[Sample], others: Sequence[Sample] = ()) -> SeedSpread | None:
     """Return the spread of a cell; None where no cell of its model has two seeds.
 
     Cells of one kind do not spread quite alike either, so a cell is judged by its own spread where that is the larger.
-    A cell without one borrows the upper confidence limit of the pooled spread, and the largest of the single ones at
-    least; where its kind has too few seeds, ``KINDS_APART`` times that of all cells.
+    The degrees of freedom are those of the pooled spread: a quantile of t with few of them allows for few seeds, and
+    the larger of two spreads is no smaller than the pooled one. A cell without a spread of its own borrows the upper
+    confidence limit of the pooled one, and the largest of the single ones at least. Where cells of the other kind help
+    a kind with too few seeds, what is pooled is taken ``KINDS_APART`` times.
 
     Args:
         own: of the cell itself, which is in ``alike`` too; None where ``alike`` is of nothing else.
@@ -80,10 +83,8 @@ def of_cell(own: Sample | None, alike: Sequence[Sample], others: Sequence[Sample
     sd, degrees = pooled(chosen)
     if not degrees:
         return None
-    if own is None:
-        return SeedSpread(sd, degrees, is_alike, borrowed=False)
-    if own.degrees and is_alike:
-        return SeedSpread(max(sd, own.sd), degrees, is_alike, borrowed=False)
+    apart = 1.0 if is_alike else KINDS_APART
+    if own is None or own.degrees:
+        return SeedSpread(max(apart * sd, own.sd if own else 0.0), degrees, is_alike, borrowed=False)
     limit = sd * math.sqrt(degrees / chi_squared_quantile(1 - BORROWED_CONFIDENCE, degrees))
-    borrowed = max(limit, *(one.sd for one in chosen))
-    return SeedSpread(borrowed if is_alike else KINDS_APART * borrowed, degrees, is_alike, borrowed=True)
+    return SeedSpread(apart * max(limit, *(one.sd for one in chosen)), degrees, is_alike, borrowed=True)

@@ -73,19 +73,14 @@ class Spread:
     degrees: int
 
 
-def spread_of_drops(metric: Metric, trained: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Spread | None:
-    """Pool the spread of drops over cells; None where no cell has two seeds.
+def drops_over_seeds(metric: Metric, own: Sequence[float], control: Sequence[float]) -> list[float]:
+    """Return a cell's drop from its control, seed by seed.
 
     Args:
-        trained: for each cell its scores and its control's, both with the seeds 0, 1, ...; one score of the control
-            where that is not trained.
+        own, control: scores, both with the seeds 0, 1, ...; one score of the control where that is not trained.
     """
-    drops = []
-    for own, control in trained:
-        references = list(control) if len(control) > 1 else list(control) * len(own)
-        drops.append([metric.drop(a, b) for a, b in zip(own, references, strict=False)])
-    sd, degrees = pooled_sd([one for one in drops if len(one) > 1])
-    return Spread(sd, degrees) if degrees else None
+    references = list(control) if len(control) > 1 else list(control) * len(own)
+    return [metric.drop(a, b) for a, b in zip(own, references, strict=False)]
 
 
 @dataclass(frozen=True)

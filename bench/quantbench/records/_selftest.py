@@ -125,6 +125,8 @@ class OutcomeRate(Record):
         red: rule -> number of trials in which it was red; ``quantbench`` is the gate's own, in a run in which nothing
             else changed, and ``quantbench, all changed`` in one in which the predictions of every cell changed too.
         aim: rate that the gate has to reach; None where the row only shows where its sensitivity ends.
+        detectable: smallest drop that such a run of the model can show, in pp, where that is more than what was
+            injected, so that there is no aim.
     """
 
     plant: str
@@ -135,6 +137,7 @@ class OutcomeRate(Record):
     trials: int
     red: dict[str, int]
     aim: float | None = None
+    detectable: float | None = None
 
 
 class DetectableRate(Record):

@@ -39,12 +39,29 @@ def _power(found: OutcomeSelftest) -> str:
             ["what got worse", "by", "model", "target"],
         ),
         "",
+        *_too_small(found.plants),
         "The smallest drop that a judgement states it can detect, injected; it should be caught in 80 % of trials:",
         "",
         _detectable(found.detectable),
         "",
     ]
     return "\n".join(lines)
+
+
+def _too_small(plants: Sequence[OutcomeRate]) -> list[str]:
+    """Say which models have no target, as what was injected is less than they can show."""
+    seen: dict[str, list[str]] = {}
+    for one in plants:
+        if one.detectable is not None:
+            seen.setdefault(one.model, []).append(f"{one.plant}: {one.detectable:.2f} pp")
+    if not seen:
+        return []
+    models = "; ".join(f"{model} ({', '.join(drops)})" for model, drops in seen.items())
+    return [
+        "Too small for a target: with their number of examples and the spread of their trainings, four of five runs "
+        f"show no smaller drops than these: {models}.",
+        "",
+    ]
 
 
 def _merged(

@@ -162,6 +162,11 @@ class Trainings:
         return [max(self.each_way, round((self.n * sd) ** 2)) if self.each_way else 0 for sd in self.sd.tolist()]
 
     @property
+    def sd_of_flips(self) -> Array:
+        """Return the least standard deviation of one training that the answers which differ allow; of each cell."""
+        return np.sqrt(self.between) / self.n
+
+    @property
     def seeds(self) -> list[int]:
         """Return the number of accepted seeds of each cell."""
         return [len(value.values or [0.0]) for value in self.values]

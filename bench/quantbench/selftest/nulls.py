@@ -6,7 +6,7 @@ its cells; where any of them comes near its threshold, or a limit near its p-val
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -131,7 +131,7 @@ class TrainedTests:
     def __init__(self, night: Night, model: str, known: draws.Trainings) -> None:
         self.model, self.known = night.models[model], known
         metric, baseline = self.model.metric, night.baselines[model]
-        least = metric.scale * np.sqrt(known.between) / known.n if metric.correct is not None else 0.0
+        least = metric.scale * known.sd_of_flips if metric.correct is not None else 0.0
         self.olds = np.asarray(known.seeds)
         found = [self.repeats(baseline, place, old, 1) for place, old in enumerate(known.seeds)]
         self.sd_of_seeds = np.asarray([one.sd for one in found])
@@ -148,6 +148,31 @@ class TrainedTests:
         found = gate.repeats(self.model.metric, alike, old, new, "", own, others)
         assert found is not None  # as some cell of the model has several seeds
         return found
+
+    def detectable(self, chosen: Array, new: int, budget: float, of_seeds: bool = False) -> float:
+        """Return the smallest drop that is red in four of five runs in which this model's cells alone trained anew.
+
+        By the spread that is drawn and the number of examples, not by what the judge makes of them: a judge that took
+        the spread for larger would excuse itself.
+
+        Args:
+            chosen: cells of which the most sensitive one counts, as booleans.
+            new: seeds trained.
+            of_seeds: of one seed among the new ones, instead of their mean.
+        """
+        sharing = Sharing()
+        sharing.add(np.zeros(len(self.olds)), weights=self.weights)
+        sharing.add(np.zeros(len(self.olds)))
+        share, scale = sharing.share(budget), self.model.metric.scale
+        found = []
+        for place in np.flatnonzero(chosen).tolist():
+            degrees, old = self.known.spreads[place].degrees, int(self.olds[place])
+            one = gate.Repeats(scale * self.known.spreads[place].sd, degrees, old, 1, "")
+            mean = replace(one, new=new).at_least(scale * float(self.known.sd_of_flips[place]))
+            repeats = one if of_seeds else mean
+            alpha = share / (2 * new) if of_seeds else share * float(self.weights[place])
+            found.append(gate.detectable_of(repeats, alpha, 0.0, float(self.matters[place])))
+        return min(found)
 
     def _p(self, drops: Array, sd: Array, new: int) -> Array:
         from scipy.special import stdtr

@@ -427,27 +427,32 @@ def _trained(matrix: Matrix, name: str, crowded: float, trials: int) -> Iterator
         (f"QAT worse: one seed, {SEEDS_ON_SUSPICION} on suspicion", 1, SEEDS_ON_SUSPICION),
         ("QAT worse: five seeds against five", 5, 5),
     ):
-        aim = QAT_CAUGHT if more > 1 else None
-        yield _spread(
-            tests, what, f"-{HARM_PP:g} pp", fraction, qat, known, seeds, more, matrix.budget, crowded, trials, aim
+        row = _spread(
+            tests, what, f"-{HARM_PP:g} pp", fraction, qat, known, seeds, more, matrix.budget, crowded, trials
         )
+        yield (_with_aim(row, QAT_CAUGHT, HARM_PP, tests.detectable(known, more, matrix.budget)) if more > 1 else row)
     restricted = qat & np.asarray([VARIANTS[variant].training == "restricted" for variant in tests.known.names])
     if (restricted & known).any():
         what = f"QAT of restricted weights worse: one seed, {SEEDS_ON_SUSPICION} on suspicion"
         seeds, more, judged = 1, SEEDS_ON_SUSPICION, restricted & known
         strength = f"-{HARM_PP:g} pp"
-        yield _spread(
-            tests, what, strength, fraction, restricted, judged, seeds, more, matrix.budget, crowded, trials, None
-        )
+        yield _spread(tests, what, strength, fraction, restricted, judged, seeds, more, matrix.budget, crowded, trials)
+    first = np.arange(len(known)) == np.flatnonzero(known)[0]
     for worse in (1.0, 2.5):
         found = []
         random = np.random.default_rng(6)
         for _ in range(trials):
             scores = tests.known.drawn(random, 5)
-            scores[np.flatnonzero(known)[0], 3] -= worse / tests.model.metric.scale
+            scores[first, 3] -= worse / tests.model.metric.scale
             found.append(_red_of_trained(tests, scores, known, 5, 5, matrix.budget, crowded))
-        aim = CAUGHT if worse > 1 else None
-        yield _rate("one bad seed of five", f"-{worse:g} pp", name, _table(found), aim=aim)
+        row = _rate("one bad seed of five", f"-{worse:g} pp", name, _table(found))
+        seen = tests.detectable(first, 5, matrix.budget, of_seeds=True)
+        yield _with_aim(row, CAUGHT, worse, seen) if worse > 1 else row
+
+
+def _with_aim(row: OutcomeRate, aim: float, harm: float, detectable: float) -> OutcomeRate:
+    """Set an aim where the harm can be seen: where it is no less than the smallest detectable drop of such a run."""
+    return row.model_copy(update={"aim": aim} if harm >= detectable else {"detectable": detectable})
 
 
 def _spread(
@@ -462,13 +467,12 @@ def _spread(
     budget: float,
     crowded: float,
     trials: int,
-    aim: float | None,
 ) -> OutcomeRate:
     random, found = np.random.default_rng(5), []
     for _ in range(trials):
         scores = tests.known.drawn(random, more) - fraction * worse[:, None]
         found.append(_red_of_trained(tests, scores, judged, seeds, more, budget, crowded))
-    return _rate(what, strength, tests.model.name, _table(found), aim=aim)
+    return _rate(what, strength, tests.model.name, _table(found))
 
 
 def _red_of_trained(

@@ -10,8 +10,8 @@ from quantbench.reference.model import ReferenceModel
 
 FINETUNED_CONTROL = "float32_finetuned"
 # How a variant trains: with its weights free, or restricted to few values. Scores of one kind spread alike over seeds.
-# Of 73 cells with five seeds, in eight models, restricted ones spread 1.4 to 2.4 times as far as free ones in six, and
-# .8 and .9 times as far in two (studies.training_kinds: p = 5e-5 by Bartlett's test; within kinds p >= .12).
+# In most models restricted cells spread further than free ones, in the others no further; within the kinds no model's
+# cells differ beyond chance (studies.training_kinds: reports/reference/training_kinds.md).
 Training = Literal["", "free", "restricted"]
 
 
@@ -115,7 +115,10 @@ class QuantizationSpec:
 
     @property
     def restricts_weights(self) -> bool:
-        """Return whether the weights are pruned, or left fewer values than int8 has: clustered, or int4."""
+        """Return whether the weights are pruned, or trained on a limited number of distinct values: clustered, or int4.
+
+        256 clusters are as many values as int8 has, but they are found in training and shared as centroids.
+        """
         return self.sparsity is not None or self.distinct is not None
 
 
