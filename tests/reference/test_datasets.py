@@ -3,6 +3,7 @@
 import dataclasses
 import runpy
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -166,3 +167,8 @@ def test_reconstruction_auc_scores_the_error() -> None:
     errors = metric.predict(outputs, inputs)
     assert list(errors) == [0, 1, 4]
     assert metric.value(errors, np.array([1, 0, 2])) == 1.0
+
+
+def test_no_model_file_is_named_as_a_module_of_the_standard_library() -> None:
+    """pytest takes the files of an editable installation for modules, and Python those beside a script."""
+    assert not {path.stem for path in MODELS.glob("*.py")} & sys.stdlib_module_names
