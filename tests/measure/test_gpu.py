@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import ROOT, Quantbench, instead_of_python, steps
+from on_devices import measured_there
 from quantbench import gate
 from quantbench.baselines import update_cell
 from quantbench.build import artifact as build
 from quantbench.build.store import Store
-from quantbench.engine import measurements
 from quantbench.errors import BadInput
 from quantbench.measure import gpu, gpu_devices
 from quantbench.measure.gpu import Artifact, Crashed, Effort, GpuFailed, OnGpu, Refused
@@ -21,7 +21,6 @@ from quantbench.measure.gpu_worker import END_OF_VARIANT
 from quantbench.records import BaselineCell, Device, Kind, Measurement, Verdict
 from quantbench.reference.model import load_models
 from quantbench.report import formatting
-from quantbench.tflite.litert import LiteRT
 from quantbench.tflite.litert_gpu import adapter, lost, no_adapter, on_cpu, refusal, trouble
 from quantbench.variants import VARIANTS
 
@@ -347,13 +346,9 @@ def test_every_model_answers_on_the_gpu_as_on_the_cpu(name: str, device: Device,
     model, artifact = MODELS[name], artifact_of(name, "float32", store)
     if model.stateful:
         with pytest.raises(Refused, match="Variable tensors"):
-            gpu.measure(artifact.path, artifact.path, model, device, Effort(20, 2))
+            measured_there(model, artifact, device)
         return
-    taken = gpu.measure(artifact.path, artifact.path, model, device, Effort(20, 2))
-    inputs = model.prepare(model.pack().test.x[:20])
-    predictions = model.metric.predict(LiteRT(artifact.path).run(inputs), inputs)
-    outcome = SimpleNamespace(predictions=predictions)
-    shown = measurements.gpu(model, taken, outcome)  # type: ignore[arg-type]
+    taken, shown = measured_there(model, artifact, device)
     assert (shown["gpu_agreement"].value, shown["gpu_agreement"].n, taken.nonfinite) == (1.0, 20, 0)
     assert shown["gpu_score_change"].value == 0 or model.metric.kind == "continuous"
     assert taken.left_macs[0] <= taken.left_macs[1] <= taken.macs

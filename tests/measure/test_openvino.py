@@ -2,19 +2,17 @@
 
 from importlib import util
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT, Quantbench
+from on_devices import measured_there
 from quantbench.build import artifact as build
 from quantbench.build.store import Store
-from quantbench.engine import measurements
 from quantbench.errors import BadInput
-from quantbench.measure import gpu, gpu_devices, openvino_devices
-from quantbench.measure.gpu import Artifact, Effort, Refused
+from quantbench.measure import gpu_devices, openvino_devices
+from quantbench.measure.gpu import Artifact, Refused
 from quantbench.records import Device
 from quantbench.reference.model import load_models
-from quantbench.tflite.litert import LiteRT
 from quantbench.tflite.litert_gpu import adapter, on_cpu
 from quantbench.variants import VARIANTS
 
@@ -68,12 +66,9 @@ def test_a_model_answers_on_openvino_as_on_the_cpu(name: str, store: Path, monke
     artifact = Artifact(built.path, built.sha256 or "")
     if model.stateful:
         with pytest.raises(Refused, match="Variable tensors"):
-            gpu.measure(artifact.path, artifact.path, model, device, Effort(20, 2))
+            measured_there(model, artifact, device)
         return
-    taken = gpu.measure(artifact.path, artifact.path, model, device, Effort(20, 2))
-    inputs = model.prepare(model.pack().test.x[:20])
-    predictions = model.metric.predict(LiteRT(artifact.path).run(inputs), inputs)
-    shown = measurements.gpu(model, taken, SimpleNamespace(predictions=predictions))  # type: ignore[arg-type]
+    taken, shown = measured_there(model, artifact, device)
     assert shown["gpu_agreement"].value >= 0.9  # in bfloat16, where the processor has it
     assert (taken.left, taken.nonfinite) == (0, 0)
     assert taken.operators > 0

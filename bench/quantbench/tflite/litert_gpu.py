@@ -156,9 +156,8 @@ def no_adapter(log: str) -> str:
         return ""
     lacking = _LACKING.search(log)
     why = f" ({lacking[1]})" if lacking else ""
-    return (
-        f"LiteRT accepts no device of this driver{why}: install a newer one, as 22.3 of Mesa is too old and 25.0 is not"
-    )
+    tried = f"{MESA_TOO_OLD} of Mesa is too old and {MESA_THAT_WORKS} is not"
+    return f"LiteRT accepts no device of this driver{why}: install a newer one, as {tried}"
 
 
 def trouble(log: str) -> str:

@@ -1,0 +1,20 @@
+"""Run a model on an accelerator for a test, and compare its answers with the CPU's."""
+
+from types import SimpleNamespace
+
+from quantbench.engine import measurements
+from quantbench.measure import gpu
+from quantbench.measure.gpu import Artifact, Effort, OnGpu
+from quantbench.records import Device, Measurement
+from quantbench.reference.model import ReferenceModel
+from quantbench.tflite.litert import LiteRT
+
+EXAMPLES = 20
+
+
+def measured_there(model: ReferenceModel, artifact: Artifact, device: Device) -> tuple[OnGpu, dict[str, Measurement]]:
+    """Return what the processes measured, and what a report shows of it."""
+    taken = gpu.measure(artifact.path, artifact.path, model, device, Effort(EXAMPLES, 2))
+    inputs = model.prepare(model.pack().test.x[:EXAMPLES])
+    predictions = model.metric.predict(LiteRT(artifact.path).run(inputs), inputs)
+    return taken, measurements.gpu(model, taken, SimpleNamespace(predictions=predictions))  # type: ignore[arg-type]
