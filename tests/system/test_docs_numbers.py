@@ -57,7 +57,7 @@ from studies.sequential_latency import FIRST
 
 GENERATED = ("cli.md", "python-api.md", "variants.md", "taxonomy.md")
 PAGES = [ROOT / "README.md", *(path for path in sorted((ROOT / "docs").glob("*.md")) if path.name not in GENERATED)]
-WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight")
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven")
 CODE = re.compile(
     r"^```.*?^```$|^(?:    |\t).*?$|<!-- output.*?<!-- end -->|`[^`]*`|(?<=\])\([^)]*\)", re.DOTALL | re.MULTILINE
 )
@@ -185,8 +185,8 @@ def healthy() -> list[dict[str, Any]]:
 
 
 def red_healthy() -> str:
-    counts = sorted({each["red_runs"]["quantbench"] for each in healthy()})
-    return " or ".join(str(count) for count in counts)
+    counts = [each["red_runs"]["quantbench"] for each in healthy()]
+    return f"{min(counts)} to {max(counts)}" if min(counts) < max(counts) else str(counts[0])
 
 
 def upper_bound(red: int, runs: int) -> float:
@@ -251,7 +251,7 @@ def facts() -> dict[str, list[str]]:
     ]
     cells, drop = red_run()
     nights = [each["runs"] for each in healthy()]
-    bound = percent(round(upper_bound(int(red_healthy()[-1]), nights[0]), 3))
+    bound = percent(round(upper_bound(int(red_healthy().split()[-1]), nights[0]), 3))
     per_cell = round(of_variants(1) / of_variants(0), 1)
     hours = 400_000 * per_cell / 3600
     slow = [strength.removesuffix(" %") for strength in ("1 %", "2 %", "3 %", "5 %", "10 %")]
