@@ -7,7 +7,7 @@ accepted (``quantbench.gate._gpu_null``). Left out are artifacts of a known faul
 that are not float (``studies.gpu_stride``), and constants of several rows, which Keras 3 writes for weights of
 4 bits (``studies.gpu_constants``). So are int16 activations, of which the accelerator takes a few operators of hundreds
 and computes some of them wrong (77 of 200 examples of ``keyword``), and detectors: their agreement counts whole
-scenes, in which any detection may change.
+scenes, in which any detection may change. A second table counts which artifacts ran on these devices at all.
 """
 
 import argparse
@@ -27,6 +27,7 @@ KINDS = {"SwiftShader Device (Subzero)": "software"}
 DETECTION = "mean_average_precision"
 OF_SEVERAL_ROWS = "keras_weight_only_wi4"
 HEADERS = ["kind of device", "computes with", "artifacts", "models", "all examples as the CPU", "lowest", "of which"]
+TRIED = ["model", "artifacts", "answer", "refused", "not tried"]
 
 
 @dataclass(frozen=True)
@@ -94,15 +95,28 @@ def rows(found: dict[str, list[Seen]]) -> list[list[str]]:
     return found_rows
 
 
+def tried(folder: Path = CHECKOUT / "baselines") -> list[list[str]]:
+    """Return a row for each model, and one for all: artifacts that answer on a device, are refused, were not tried."""
+    counts = {}
+    for path in sorted(folder.glob("*.json")):
+        file = read_record(path, BaselineFile, "baseline")
+        made = [cell for cell in file.cells.values() if cell.artifact_sha256]
+        answer = sum(any(device in KINDS for device in cell.gpu) for cell in made)
+        refused = sum(any(device in KINDS for device in cell.gpu_refusal) for cell in made)
+        counts[file.model] = [len(made), answer, refused, len(made) - answer - refused]
+    counts["all"] = [sum(column) for column in zip(*counts.values(), strict=True)]
+    return [[model, *map(str, row)] for model, row in counts.items()]
+
+
 def main() -> None:
-    """Read the baselines, and write the table."""
+    """Read the baselines, and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--report-dir", type=Path, default=Path("reports"))
     given = parser.parse_args()
     told = "The lowest agreement with litert-cpu of artifacts without a known fault, on the devices of the baselines."
-    write(
-        given.report_dir, "gpu_null.md", ["# Healthy artifacts on accelerators", told, table(HEADERS, rows(healthy()))]
-    )
+    parts = ["# Healthy artifacts on accelerators", told, table(HEADERS, rows(healthy()))]
+    counted = "Which artifacts of the baselines ran on these devices, or are refused there as a known limitation:"
+    write(given.report_dir, "gpu_null.md", [*parts, counted, table(TRIED, tried())])
 
 
 if __name__ == "__main__":

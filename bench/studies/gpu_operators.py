@@ -33,6 +33,7 @@ from tabulate import tabulate
 from studies import _common
 
 EXAMPLES = 8
+LIMIT_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -105,10 +106,13 @@ def on_gpu(artifact: bytes, inputs: dict[str, Array], driver: str | None = None)
             "inputs": {"variant": str(folder / "in.npz")},
             "answers": str(folder / "out.npz"),
             "seconds": 0.0,
+            "answer_seconds": LIMIT_SECONDS,
+            "step_seconds": LIMIT_SECONDS,
             "seed": 0,
             "driver": driver,
         }
-        done = child_process.start("quantbench.measure.gpu_worker", job, 120, gpu_devices.child_environment(driver))
+        environment = gpu_devices.child_environment(driver)
+        done = child_process.start("quantbench.measure.gpu_worker", job, LIMIT_SECONDS, environment)
         if done.returncode != 0:
             print(done.stderr.strip().splitlines()[-1:], file=sys.stderr)
             return None

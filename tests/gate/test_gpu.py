@@ -101,6 +101,37 @@ def test_artifacts_without_a_null_are_not_gated_until_they_are_accepted() -> Non
         assert first.actions
 
 
+@pytest.mark.parametrize(
+    ("examples", "differing", "accepted", "verdict", "told"),
+    [
+        (37, 0, True, "pass", "too slow for 200 examples: red from 4 of 37 that differ"),
+        (37, 4, True, "regressed", "fails below 0.001"),
+        (37, 0, False, "pass", "healthy artifacts were never below 100 % of 200"),
+        (1, 0, True, "unjudged", "too slow for 200 examples: 1 are too few to tell, not gated"),
+    ],
+)
+def test_a_slow_device_is_judged_by_fewer_examples_and_says_what_they_can_show(
+    examples: int, differing: int, accepted: bool, verdict: str, told: str
+) -> None:
+    measured = {
+        "gpu_agreement": Measurement(value=1 - differing / examples, unit="fraction", n=examples),
+        "gpu_examples": Measurement(value=examples, unit="examples", n=200),
+    }
+    of = census(1, precision="float")
+    one = gate.gpu(SUBJECT, measured, SEEN, "", held() if accepted else None, False, of)
+    assert (one.verdict, told in one.message) == (verdict, True), one.message
+
+
+def test_what_a_slow_device_had_accepted_of_few_examples_gates_no_less_than_healthy_artifacts_do() -> None:
+    """Four of 40 are what chance may show beside 40 accepted ones, and not beside 200 healthy ones."""
+    few = BaselineCell(gpu={SEEN.name: AcceptedGpu(agreement=1.0, examples=40)})
+    low = BaselineCell(gpu={SEEN.name: AcceptedGpu(agreement=0.5, examples=40)})
+    measured = {"gpu_agreement": Measurement(value=0.9, unit="fraction", n=40)}
+    judged_by = [gate.gpu(SUBJECT, measured, SEEN, "", one, False, census(1)) for one in (few, low)]
+    assert [one.verdict for one in judged_by] == ["regressed", "pass"]
+    assert "healthy artifacts were never below" in judged_by[0].message
+
+
 def test_the_null_is_what_the_baselines_accepted() -> None:
     assert gpu_null.nulls(gpu_null.healthy()) == NULLS
 

@@ -8,21 +8,19 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import ROOT, Quantbench, instead_of_python, steps
-from on_devices import measured_there
+from on_devices import float_artifact, measured_there
 from quantbench import gate
 from quantbench.baselines import update_cell
-from quantbench.build import artifact as build
 from quantbench.build.store import Store
 from quantbench.errors import BadInput
 from quantbench.measure import gpu, gpu_devices
 from quantbench.measure.gpu import Artifact, Crashed, Effort, GpuFailed, OnGpu, Refused
 from quantbench.measure.gpu_devices import Found
 from quantbench.measure.gpu_worker import END_OF_VARIANT
-from quantbench.records import BaselineCell, Device, Kind, Measurement, Verdict
+from quantbench.records import AcceptedGpu, BaselineCell, Device, Kind, Measurement, Verdict
 from quantbench.reference.model import load_models
 from quantbench.report import formatting
 from quantbench.tflite.litert_gpu import adapter, lost, no_adapter, on_cpu, refusal, trouble
-from quantbench.variants import VARIANTS
 
 SUBJECT = gate.Subject("m", "v", "reports/r")
 REAL = Device(name="A GPU", kind="discrete", driver="d 1")
@@ -80,6 +78,29 @@ def test_an_update_keeps_what_is_low_by_device() -> None:
     assert accepted(0.7, {"other": 0.8}) == {"other": 0.8, SOFTWARE.name: 0.7, REAL.name: 0.6}
     assert accepted(1.0, {"other": 0.8, SOFTWARE.name: 0.7}) == {"other": 0.8, REAL.name: 0.6}
     assert "gpu_agreement" not in BaselineCell().model_dump()
+
+
+@pytest.mark.parametrize(
+    ("agreement", "verdict", "kept"),
+    [(1.0, Verdict.PASS, (0.99, 200)), (0.5, Verdict.REGRESSED, (0.5, 37)), (1.0, Verdict.IMPROVED, (1.0, 37))],
+)
+def test_an_update_keeps_what_was_accepted_of_more_examples_unless_a_slow_device_contradicts_it(
+    agreement: float, verdict: Verdict, kept: tuple[float, int]
+) -> None:
+    fewer = {"gpu_examples": Measurement(value=37, unit="examples", n=200)}
+    judged = SimpleNamespace(measurement="gpu_agreement", verdict=verdict)
+    cell = SimpleNamespace(
+        measurements=found(agreement, 37) | fewer,
+        census=None,
+        verdicts={Kind.GPU: verdict},
+        judgements=[judged],
+        gpu_refusal="",
+        further_gpu_refusals={},
+    )
+    report = SimpleNamespace(environment=SimpleNamespace(gpus={"": SOFTWARE}))
+    before = BaselineCell(gpu={SOFTWARE.name: AcceptedGpu(agreement=0.99, examples=200)})
+    after = update_cell.accepted_gpu(cell, before, report)[SOFTWARE.name]  # type: ignore[arg-type]
+    assert (after.agreement, after.examples) == kept
 
 
 # ---------------------------------------------------------------- what LiteRT writes
@@ -240,7 +261,9 @@ def a_job(tmp_path: Path) -> dict[str, object]:
         ("echo 'W0000 Device was lost: reset' >&2; exit 1", GpuFailed, "the device was lost: W0000 Device was lost"),
         ("echo 'VK_ERROR_DEVICE_LOST' >&2; kill -ABRT $$", GpuFailed, "the device was lost: VK_ERROR_DEVICE_LOST"),
         ("echo hello", GpuFailed, "wrote no result but 'hello"),
-        ("exec sleep 30", GpuFailed, "did not finish within 1 s: the driver hangs"),
+        ("exec sleep 30", GpuFailed, "the GPU process did not finish within 1 s: the driver hangs"),
+        ("kill -ALRM $$", GpuFailed, "loading the file did not finish within 120 s: the driver hangs"),
+        (f"echo '{LOADED}' >&2; kill -ALRM $$", GpuFailed, "a call, or loading float32, did not finish within 120 s"),
         (f"echo '{SELECTED}' >&2; echo '{LOADED}' >&2; kill -ABRT $$", GpuFailed, "the GPU process died of SIGABRT"),
         (
             f"echo '{SELECTED}' >&2; echo 'free(): invalid size' >&2; kill -ABRT $$",
@@ -305,45 +328,15 @@ def test_a_failure_is_not_kept_and_a_result_is(tmp_path: Path, monkeypatch: pyte
 # ---------------------------------------------------------------- the real path
 
 
-def _swiftshader() -> str:
-    """Why the real path cannot be tested here; empty where it can."""
-    environment = os.environ | {gpu_devices.CHOICE: os.environ.get(gpu_devices.CHOICE) or "swiftshader"}
-    try:
-        gpu_devices.chosen_drivers(environment)
-    except BadInput as error:
-        return str(error)
-    return "" if gpu_devices.util.find_spec("wgpu") else "the package wgpu is not installed"
-
-
-@pytest.fixture
-def device(monkeypatch: pytest.MonkeyPatch, asked_afresh: None) -> Device:
-    """SwiftShader; without it a test is skipped with the reason, and fails where $QUANTBENCH_REQUIRE_GPU is set."""
-    reason = _swiftshader()
-    if reason:
-        (pytest.fail if gpu_devices.required() else pytest.skip)(reason)
-    if not os.environ.get(gpu_devices.CHOICE):
-        monkeypatch.setenv(gpu_devices.CHOICE, "swiftshader")
-    found = gpu_devices.find()
-    assert found.first is not None, found.reason
-    return found.first
-
-
 # One that runs there whole, and one that is refused; of those at night one runs in part.
 AT_ONCE = ("seed_cnn", "lstm")
 LATER = [name for name in MODELS if name not in AT_ONCE]
 
 
-def artifact_of(name: str, variant: str, store: Path) -> Artifact:
-    built = build.artifact(MODELS[name], VARIANTS[variant], 0, None, Store(store))
-    assert built.path is not None
-    assert built.sha256 is not None
-    return Artifact(built.path, built.sha256)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*AT_ONCE, *(pytest.param(name, marks=pytest.mark.nightly) for name in LATER)])
 def test_every_model_answers_on_the_gpu_as_on_the_cpu(name: str, device: Device, store: Path) -> None:
-    model, artifact = MODELS[name], artifact_of(name, "float32", store)
+    model, artifact = MODELS[name], float_artifact(MODELS[name], store)
     if model.stateful:
         with pytest.raises(Refused, match="Variable tensors"):
             measured_there(model, artifact, device)
@@ -359,7 +352,7 @@ def test_every_model_answers_on_the_gpu_as_on_the_cpu(name: str, device: Device,
 
 @pytest.mark.slow
 def test_a_device_that_litert_did_not_choose_is_told(device: Device, store: Path) -> None:
-    artifact = artifact_of("seed_cnn", "float32", store)
+    artifact = float_artifact(MODELS["seed_cnn"], store)
     with pytest.raises(GpuFailed, match="not on A GPU"):
         gpu.measure(artifact.path, artifact.path, MODELS["seed_cnn"], REAL, Effort(2, 2))
 
@@ -368,7 +361,7 @@ def test_a_device_that_litert_did_not_choose_is_told(device: Device, store: Path
 def test_a_killed_process_costs_its_cell(
     device: Device, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    artifact = artifact_of("seed_cnn", "float32", store)
+    artifact = float_artifact(MODELS["seed_cnn"], store)
     instead_of_python(tmp_path, "kill -SEGV $$", monkeypatch)
     with pytest.raises(GpuFailed, match=signal.SIGSEGV.name):
         gpu.measure(artifact.path, artifact.path, MODELS["seed_cnn"], device, Effort(2, 2))

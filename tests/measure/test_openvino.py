@@ -5,16 +5,13 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Quantbench
-from on_devices import measured_there
-from quantbench.build import artifact as build
-from quantbench.build.store import Store
+from on_devices import float_artifact, measured_there
 from quantbench.errors import BadInput
 from quantbench.measure import gpu_devices, openvino_devices
-from quantbench.measure.gpu import Artifact, Refused
+from quantbench.measure.gpu import Refused
 from quantbench.records import Device
 from quantbench.reference.model import load_models
 from quantbench.tflite.litert_gpu import adapter, on_cpu
-from quantbench.variants import VARIANTS
 
 CPU = Device(name="OpenVINO CPU, A processor", kind="software", driver="OpenVINO 1")
 LOG = """\
@@ -61,9 +58,7 @@ def test_a_model_answers_on_openvino_as_on_the_cpu(name: str, store: Path, monke
     monkeypatch.setenv(openvino_devices.CHOICE, "CPU")
     [device] = openvino_devices.find({openvino_devices.CHOICE: "CPU"})
     model = MODELS[name]
-    built = build.artifact(model, VARIANTS["float32"], 0, None, Store(store))
-    assert built.path is not None
-    artifact = Artifact(built.path, built.sha256 or "")
+    artifact = float_artifact(model, store)
     if model.stateful:
         with pytest.raises(Refused, match="Variable tensors"):
             measured_there(model, artifact, device)

@@ -164,10 +164,10 @@ def gpu_agreement(cell: Cell, old: BaselineCell, report: Report) -> dict[str, fl
     """Agreements by device, as far as no healthy artifact's is as low; one that was not measured keeps its own."""
     found = dict(old.gpu_agreement)
     for device, name in _measured_gpus(cell, report):
-        measured = cell.measurements.get(of_output("gpu_agreement", name))
+        agreement = _agreement_to_accept(cell, old, device, name)
         found.pop(device.name, None)
-        if measured is not None and gate.less_than_healthy(measured, device, cell.census):
-            found[device.name] = measured.value
+        if agreement is not None and gate.less_than_healthy(agreement, device, cell.census):
+            found[device.name] = agreement.value
     return found
 
 
@@ -175,9 +175,8 @@ def accepted_gpu(cell: Cell, old: BaselineCell, report: Report) -> dict[str, Acc
     """What was measured on this run's devices; others keep their own."""
     found = dict(old.gpu)
     for device, name in _measured_gpus(cell, report):
-        agreement, left, macs = (
-            cell.measurements.get(of_output(each, name)) for each in ("gpu_agreement", "gpu_left", "gpu_left_macs")
-        )
+        left, macs = (cell.measurements.get(of_output(each, name)) for each in ("gpu_left", "gpu_left_macs"))
+        agreement = _agreement_to_accept(cell, old, device, name)
         found.pop(device.name, None)
         if agreement is None:
             continue
@@ -187,6 +186,20 @@ def accepted_gpu(cell: Cell, old: BaselineCell, report: Report) -> dict[str, Acc
             agreement=agreement.value, examples=agreement.n, left=of[0], operators=of[1], left_macs=work
         )
     return found
+
+
+def _agreement_to_accept(cell: Cell, old: BaselineCell, device: Device, name: str) -> Measurement | None:
+    """Return the agreement to accept on a device; None where nothing was measured.
+
+    Where a slow device answered fewer examples than were accepted, and contradicts nothing, what was accepted stays.
+    """
+    measured, before = cell.measurements.get(of_output("gpu_agreement", name)), old.gpu.get(device.name)
+    if measured is None or before is None or of_output("gpu_examples", name) not in cell.measurements:
+        return measured
+    judged = {one.verdict for one in cell.judgements if one.measurement == of_output("gpu_agreement", name)}
+    if before.examples <= measured.n or judged & {Verdict.REGRESSED, Verdict.IMPROVED}:
+        return measured
+    return measured.model_copy(update={"value": before.agreement, "n": before.examples})
 
 
 def gpu_refusal(cell: Cell, old: BaselineCell, report: Report) -> dict[str, str]:

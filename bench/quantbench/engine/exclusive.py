@@ -116,8 +116,6 @@ class Alone:
         before = self._results.of(cell.id).alone
         result = self._results.join(cell.id, replace(before, on_gpu={**before.on_gpu, name: taken}))
         subject, accepted = self._rules.subject(cell), self._rules.accepted(cell)
-        if taken.refusal and cell.model.stateful:
-            return [gate.no_gpu(f"{device.name} does not support models with state: {taken.refusal}")]
         if taken.refusal:
             return [gate.gpu_refused(subject, taken.refusal, device, accepted, taken.crashed)]
         contents, measured = result.outcomes[0].contents, dict(result.on_gpu(name))

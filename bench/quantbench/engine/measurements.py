@@ -258,7 +258,10 @@ def _pooled(by_process: list[Array], of: Callable[[Array], float], unit: str) ->
 
 
 def gpu(model: ReferenceModel, taken: OnGpu, on_cpu: Outcome) -> dict[str, Measurement]:
-    """Return agreement with ``litert-cpu``, scores, work left on the CPU, milliseconds until read-back, their ratio."""
+    """Return agreement with ``litert-cpu``, scores, work left on the CPU, milliseconds until read-back, their ratio.
+
+    And the number of examples, where a slow device answered fewer than it was asked.
+    """
     if taken.failure or taken.predictions is None or on_cpu.predictions is None:
         return {}
     n, metric = len(taken.predictions), model.metric
@@ -268,6 +271,8 @@ def gpu(model: ReferenceModel, taken: OnGpu, on_cpu: Outcome) -> dict[str, Measu
         "gpu_agreement": Measurement(value=value, unit="fraction", n=n),
         "gpu_time": over_processes([1e3 * each for each in taken.seconds], "ms"),
     }
+    if n < taken.asked:
+        measurements["gpu_examples"] = Measurement(value=n, unit="examples", n=taken.asked)
     if taken.operators:
         measurements["gpu_left"] = Measurement(value=taken.left, unit="operators", n=taken.operators)
     if taken.macs:

@@ -43,7 +43,7 @@ from quantbench.gate._fidelity import (
     fidelity,
     is_distance_of,
 )
-from quantbench.gate._gpu import gpu, gpu_left, gpu_refused, no_gpu
+from quantbench.gate._gpu import gpu, gpu_left, gpu_refused
 from quantbench.gate._gpu_null import less_than_healthy
 from quantbench.gate._hosts import LEAST_HOSTS, elsewhere, hosts_with, spread_of_hosts
 from quantbench.gate._instructions import (
@@ -295,7 +295,6 @@ __all__ = [
     "never_judged",
     "next_stage",
     "no_answers",
-    "no_gpu",
     "not_collected",
     "not_timed",
     "of_all_outputs",

@@ -1,12 +1,12 @@
 """Judge results on a GPU: a wrong prediction is red, and times are shown without being judged."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from quantbench.gate._agreement import RED_AT, fewer_than
 from quantbench.gate._common import Subject, beyond, same_reason
 from quantbench.gate._gpu_faults import seen_on, strided_pointwise, words
-from quantbench.gate._gpu_null import NULL_RED_AT, beyond_healthy, has_null, less_than_healthy, null_of
+from quantbench.gate._gpu_null import NULL_RED_AT, has_null, less_than_healthy, null_of
 from quantbench.records import AcceptedGpu, Action, BaselineCell, Census, Device, Judgement, Kind, Measurement, Verdict
 
 
@@ -27,7 +27,8 @@ def gpu(
     limitation.
 
     Args:
-        measured: ``gpu_agreement``, ``gpu_left`` and ``gpu_left_macs``; empty where nothing was measured.
+        measured: ``gpu_agreement``, ``gpu_left``, ``gpu_left_macs`` and ``gpu_examples``; empty where nothing was
+            measured.
         device: the measured device; None where there is none.
         reason: why nothing was measured: no device, or how the process ended.
         required: whether a device must be present, so that its absence is an error.
@@ -43,15 +44,15 @@ def gpu(
         return _judgement(Verdict.ERROR, words, detail=reason, actions=[again])
     left = measured.get("gpu_left")
     if left is not None and left.value == left.n:
-        return no_gpu(
+        return _did_not_run(
             f"did not run on {device.name}, which supports none of its operators: the CPU computed everything"
         )
-    judged = _agreement(subject, measured["gpu_agreement"], device, baseline, census, pictures)
+    judged = _agreement(subject, measured, device, baseline, census, pictures)
     macs = measured.get("gpu_left_macs")
     if macs is not None and macs.value == macs.n and macs.low is None:
         words = "the CPU computed all of its multiplications"
         if judged.verdict is not Verdict.REGRESSED:
-            return no_gpu(f"did not run on {device.name}, which takes none of its work: {words}")
+            return _did_not_run(f"did not run on {device.name}, which takes none of its work: {words}")
         judged = judged.model_copy(update={"message": f"{judged.message}; {words}"})
     return judged if judged.verdict is Verdict.REGRESSED else _runs_now(judged, subject, device, baseline)
 
@@ -163,40 +164,64 @@ def gpu_refused(
         actions = [subject.accept("record it as a known limitation")]
         return _judgement(Verdict.MISSING, f"on {device.name} {reason}", detail=reason, actions=actions)
     if baseline is None or device.name not in baseline.gpu:
-        return no_gpu(f"LiteRT does not run it on {device.name}: {reason}")
+        return _did_not_run(f"LiteRT does not run it on {device.name}: {reason}")
     words = f"LiteRT no longer runs it on {device.name}: {reason}"
     return _judgement(Verdict.REGRESSED, words, detail=reason, actions=subject.choices())
 
 
-def no_gpu(reason: str) -> Judgement:
-    """Judge a cell that no GPU can compute, for a reason in the runtime."""
+def _did_not_run(reason: str) -> Judgement:
+    """Judge a cell of which the device computed nothing, for a reason in the runtime."""
     return _judgement(Verdict.UNJUDGED, reason, detail=reason)
+
+
+class _Held(NamedTuple):
+    """Hold what an agreement is compared with: a share of so many examples, the p-value that is red, and words."""
+
+    agreement: float
+    examples: int
+    red_at: float
+    words: str
+
+    def p_value(self, measured: Measurement) -> float:
+        """Return the p-value that fewer examples agree than here."""
+        return fewer_than(measured, self.agreement, self.examples)
+
+    def least_red(self, examples: int) -> int | None:
+        """Return how many of so many examples have to differ to be red; None where even all of them would not be."""
+        measured = Measurement(value=0, unit="fraction", n=examples)
+        for differing in range(1, examples + 1):
+            if self.p_value(measured.model_copy(update={"value": 1 - differing / examples})) <= self.red_at:
+                return differing
+        return None
 
 
 def _agreement(
     subject: Subject,
-    agreement: Measurement,
+    measured: dict[str, Measurement],
     device: Device,
     baseline: BaselineCell | None,
     census: Census | None,
     pictures: bool,
 ) -> Judgement:
+    agreement, fewer = measured["gpu_agreement"], measured.get("gpu_examples")
     accepted, faulty = _accepted(baseline, device, agreement.n), strided_pointwise(census)
     low = less_than_healthy(agreement, device, census)
     message = f"{device.label} agrees with litert-cpu on {100 * agreement.value:.2f} % of {agreement.n} examples"
-    if accepted is not None:
-        p_value, red_at = fewer_than(agreement, accepted.agreement, accepted.examples), RED_AT
-        before = f"{100 * accepted.agreement:.2f} % accepted"
-    elif has_null(census, pictures):
-        p_value, red_at = beyond_healthy(agreement, device, census), NULL_RED_AT
-        before = _lowest_healthy(device, census)
-    else:
+    held = _held(accepted, device, census, pictures)
+    if held is None:
         unknown = "nothing was accepted there, and how much is usual of such an artifact was not measured; not gated"
         look = Action(what="compare the answers that differ before you accept them")
         actions = [look, subject.accept("gate it")]
         return _judgement(Verdict.UNJUDGED, f"{message}; {unknown}", agreement, actions=actions)
+    p_value, red_at = held.p_value(agreement), held.red_at
     red = p_value <= red_at
-    message = f"{message}; {before}" + f" (p = {p_value:.2g}, fails below {red_at:g})" * red
+    message = f"{message}; {held.words}" + f" (p = {p_value:.2g}, fails below {red_at:g})" * red
+    if fewer is not None and not red:
+        least = held.least_red(agreement.n)
+        message += f"; the device was too slow for {fewer.n} examples: "
+        if least is None:
+            return _judgement(Verdict.UNJUDGED, f"{message}{agreement.n} are too few to tell, not gated", agreement)
+        message += f"red from {least} of {agreement.n} that differ"
     verdict = Verdict.REGRESSED if red else Verdict.PASS
     if faulty and low:
         known = seen_on(device) and (accepted is None or not red)
@@ -209,6 +234,20 @@ def _agreement(
     actions = [warned, *subject.choices()] if verdict is Verdict.REGRESSED else []
     actions = subject.choices() if verdict is Verdict.IMPROVED else actions
     return _judgement(verdict, message, agreement, actions=actions)
+
+
+def _held(accepted: AcceptedGpu | None, device: Device, census: Census | None, pictures: bool) -> _Held | None:
+    """Return what agreement is held to: what was accepted on the device, or what healthy artifacts show.
+
+    The latter too where no less was accepted, of fewer examples: a slow device had no time for more.
+    """
+    null = null_of(device, census)[0] if has_null(census, pictures) else None
+    if accepted is not None and (
+        null is None or accepted.examples >= null.examples or less_than_healthy(_as_measured(accepted), device, census)
+    ):
+        words = f"{100 * accepted.agreement:.2f} % accepted"
+        return _Held(accepted.agreement, accepted.examples, RED_AT, words)
+    return None if null is None else _Held(*null, NULL_RED_AT, _lowest_healthy(device, census))
 
 
 def _accepted(baseline: BaselineCell | None, device: Device, examples: int) -> AcceptedGpu | None:
@@ -225,7 +264,7 @@ def _as_measured(accepted: AcceptedGpu) -> Measurement:
 
 
 def _lowest_healthy(device: Device, census: Census | None) -> str:
-    """Say what an artifact is held to where nothing was accepted on the device."""
+    """Say what an artifact is held to by healthy ones."""
     null, kind = null_of(device, census)
     lowest = f"healthy artifacts were never below {100 * null.agreement:g} % of {null.examples} on {kind} devices"
     return lowest if kind == device.kind else f"{lowest}; on devices of the kind {device.kind} none were measured"

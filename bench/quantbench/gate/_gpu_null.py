@@ -60,11 +60,6 @@ def null_of(device: Device, census: Census | None) -> tuple[Null, str]:
 
 
 def less_than_healthy(agreement: Measurement, device: Device, census: Census | None) -> bool:
-    """Check whether fewer examples agree than of any healthy artifact on such a device, beyond chance."""
-    return beyond_healthy(agreement, device, census) <= NULL_RED_AT
-
-
-def beyond_healthy(agreement: Measurement, device: Device, census: Census | None) -> float:
-    """Return the one-sided p-value of Fisher's exact test that fewer examples agree than in the null."""
+    """Check whether fewer examples agree than of any healthy artifact on such a device, beyond chance (Fisher)."""
     null, _ = null_of(device, census)
-    return fewer_than(agreement, null.agreement, null.examples)
+    return fewer_than(agreement, null.agreement, null.examples) <= NULL_RED_AT

@@ -1,8 +1,8 @@
 """Compute an artifact's outputs on the GPU, and time calls until the outputs are read back; through the store.
 
 Each artifact and repetition gets a fresh process, so that a driver that crashes or hangs, or a lost device, only fails
-that cell. The first process computes the first test examples, as many as a software device can in seconds. Each
-process times calls of the artifact and of its float control, interleaved.
+that cell. The first process computes the first test examples, as many as a software device can in seconds, and fewer on
+a device that is slower. Each process times calls of the artifact and of its float control, interleaved.
 """
 
 import json
@@ -21,7 +21,7 @@ from quantbench.build.artifact import code_sha256, model_source
 from quantbench.build.package_contents import package_contents
 from quantbench.build.store import Store
 from quantbench.core import child_process
-from quantbench.core.arrays import Array, Inputs, rows
+from quantbench.core.arrays import Array, Inputs, length, rows
 from quantbench.core.environment import cpu
 from quantbench.errors import BadInput
 from quantbench.measure import gpu_devices
@@ -35,8 +35,11 @@ from quantbench.tflite import graph, work
 from quantbench.tflite.litert_gpu import Reader, adapter, lost, no_adapter, on_cpu, refusal, trouble
 
 SECONDS = 0.3  # of timing in each process
-LIMIT_SECONDS = 120
+ANSWER_SECONDS = 60.0  # for the examples: llvmpipe took up to 55 ms for one on a busy machine, and more for some
+STEP_SECONDS = 120.0  # to load a file, or for one call
+LIMIT_SECONDS = 600.0  # for a whole process
 _OWN_CRASHES = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
+_HANGS = "the driver hangs, or the machine is too busy"
 _FACTS = "gpu.json"
 _PREDICTIONS = "predictions.npy"
 
@@ -77,6 +80,7 @@ class OnGpu:
 
     Attributes:
         predictions: of the first test examples, as the model's metric makes them.
+        asked: number of test examples that a faster device would have answered.
         nonfinite: number of examples with a NaN or infinite output.
         left: operators that the GPU left to the CPU, of all ``operators``; both 0 where it left none.
         left_why: operators that it left, each with the accelerator's reason.
@@ -90,6 +94,7 @@ class OnGpu:
     """
 
     predictions: Array | None = None
+    asked: int = 0
     nonfinite: int = 0
     left: int = 0
     operators: int = 0
@@ -166,6 +171,7 @@ def measure(
         done += [_run_again(job | {"seed": i, "answers": None}) for i in range(1, processes)]
         with np.load(job["answers"], allow_pickle=False) as file:
             outputs = Reader(artifact).real({name.removeprefix("y_"): file[name] for name in file.files})
+    asked, inputs = length(inputs), rows(inputs, slice(0, length(outputs)))
     log = done[0].log
     left, operators, why = on_cpu(log)
     taken = adapter(log)
@@ -177,6 +183,7 @@ def measure(
     medians = [{name: float(np.median(times)) for name, times in process.seconds.items()} for process in done]
     return OnGpu(
         predictions=model.metric.predict(outputs, inputs),
+        asked=asked,
         nonfinite=nonfinite_examples(outputs),
         left=left,
         operators=operators,
@@ -211,6 +218,8 @@ def _job(artifact: Path, control: Path | None, inputs: Inputs, driver: str | Non
             "inputs": {name: str(Path(folder) / f"{name}.npz") for name in files},
             "answers": str(Path(folder) / "answers.npz"),
             "seconds": SECONDS,
+            "answer_seconds": ANSWER_SECONDS,
+            "step_seconds": STEP_SECONDS,
             "driver": driver,
         }
 
@@ -238,6 +247,9 @@ def _run_worker(job: dict[str, Any]) -> _Done:
             raise Crashed(words)
     if gone := lost(done.stderr):
         raise GpuFailed(f"the device was lost: {gone[:300]}")
+    if -done.returncode == signal.SIGALRM:
+        step = "a call, or loading float32," if END_OF_VARIANT in done.stderr else "loading the file"
+        raise GpuFailed(f"{step} did not finish within {STEP_SECONDS:g} s: {_HANGS}")
     if done.returncode > 0 and (words := refusal(done.stderr)):
         raise Refused(words)
     if done.returncode > 0 and (lacks := no_adapter(done.stderr)):
@@ -264,7 +276,7 @@ def _finished(job: dict[str, Any]) -> child_process.Done:
         environment = gpu_devices.child_environment(job["driver"])
         return child_process.start("quantbench.measure.gpu_worker", job, LIMIT_SECONDS, environment)
     except child_process.ChildFailed as error:
-        raise GpuFailed(f"the GPU process {error}: the driver hangs, or the machine is too busy") from None
+        raise GpuFailed(f"the GPU process {error}: {_HANGS}") from None
 
 
 def _crash(done: child_process.Done) -> str:
@@ -287,7 +299,7 @@ def recipe(artifact: Artifact, control: Artifact, model: ReferenceModel, device:
         "runtime": "litert-gpu",
         "packages": {"ai-edge-litert": package_contents("ai-edge-litert")},
         "device": [device.model_dump(), gpu_devices.driver_sha256(device)],
-        "effort": [*usual_effort(device), SECONDS],
+        "effort": [*usual_effort(device), SECONDS, ANSWER_SECONDS, STEP_SECONDS],
         "code": code_sha256(
             "quantbench.measure.gpu",
             "quantbench.measure.gpu_worker",

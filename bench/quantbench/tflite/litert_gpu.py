@@ -78,11 +78,18 @@ class LiteRTGPU:
             for buffer, (shape, dtype) in zip(self._outputs, self._shapes, strict=True)
         ]
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Compute the outputs of every example as the artifact stores them, by name, each of shape (n, ...)."""
+    def run(self, inputs: Mapping[str, Array], enough: Callable[[int], bool]) -> dict[str, Array]:
+        """Compute the outputs of the examples as the artifact stores them, by name, each of shape (n, ...).
+
+        Args:
+            enough: asked before every example with the number of those that are computed; true where the rest is left
+                out.
+        """
         feed = self.feeder(inputs)
         collected: list[list[Array]] = [[] for _ in self._outputs]
         for i in range(len(inputs[self._input_names[0]])):
+            if enough(i):
+                break
             feed(i)
             for rows, values in zip(collected, self.invoke(), strict=True):
                 rows.append(values)
