@@ -1,7 +1,8 @@
 """Start the process of an accelerator with faults in the device: ``python faulty_device.py FAULTS -m MODULE``.
 
 FAULTS is one of these, or several with commas between: ``wrong`` gives every fifth call another answer; ``fewer:N``
-leaves the first convolution to the CPU, of N operators, as the log says; ``fallback`` runs everything on the CPU.
+leaves the first convolution to the CPU, of N operators, as the log says; ``fallback`` runs everything on the CPU, where
+OpenVINO's plugin is missing, which LiteRT does by itself and without a word.
 """
 
 import runpy
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from quantbench.tflite import litert_openvino
 from quantbench.tflite.litert_gpu import LiteRTGPU
 from quantbench.tflite.litert_openvino import LiteRTOpenVINO
 
@@ -49,7 +51,8 @@ def fallback() -> None:
     def load(self: Any, artifact: Path) -> Any:
         return CompiledModel.from_file(str(artifact), hardware_accel=HardwareAccelerator.CPU)
 
-    LiteRTGPU._load = LiteRTOpenVINO._load = load  # type: ignore[method-assign]
+    LiteRTGPU._load = load  # type: ignore[method-assign]
+    litert_openvino.vendor_folder = lambda: Path("/nowhere")
 
 
 if __name__ == "__main__":
