@@ -4,18 +4,21 @@
     python -m studies.accelerators reports/latest --report-dir reports/reference
 
 Of each device: examples answered otherwise than litert-cpu, of those that were compared (of maps and texts the share of
-their pixels and tokens); operators left to the CPU, where there are any; and the time to float32's on the same device,
-which says nothing of a GPU where the device is software.
+their pixels and tokens; of detectors whole scenes); operators left to the CPU, where there are any; and the time to
+float32's on the same device, which says nothing of a GPU where the device is software. A later run replaces what an
+earlier one says of the same artifact and device.
 """
 
 import argparse
 from pathlib import Path
 
-from quantbench.records import Cell, Report, read_record
+from quantbench.records import Cell, Kind, Report, read_record
 from quantbench.records.measurements import of_output
 from quantbench.records.run_folder import REPORT
 
 from studies import _common
+
+REFUSED, FAILED = "refused", "could not be measured"
 
 
 def seen(cell: Cell, name: str) -> str:
@@ -24,7 +27,8 @@ def seen(cell: Cell, name: str) -> str:
         cell.measurements.get(of_output(f"gpu_{one}", name)) for one in ("agreement", "left", "ratio")
     )
     if agreement is None:
-        return "does not run"
+        refused = cell.further_gpu_refusals.get(name, "") if name else cell.gpu_refusal
+        return REFUSED if refused else FAILED
     share = 1 - agreement.value
     differing = share * agreement.n
     whole = abs(differing - round(differing)) < 1e-6
@@ -38,13 +42,14 @@ def columns(reports: list[Report]) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for report in reports:
         for name, device in report.environment.gpus.items():
-            found.setdefault(device.label, {}).update({cell.id: seen(cell, name) for cell in report.cells})
+            tried = [cell for cell in report.cells if Kind.GPU in cell.verdicts]
+            found.setdefault(device.label, {}).update({cell.id: seen(cell, name) for cell in tried})
     return found
 
 
 def counts(seen_there: dict[str, str]) -> str:
     """Count what runs on a device, and what answers every example as the CPU does."""
-    run = [words for words in seen_there.values() if words != "does not run"]
+    run = [words for words in seen_there.values() if words not in (REFUSED, FAILED)]
     same = sum(words.startswith("0 of") for words in run)
     return f"{len(run)} of {len(seen_there)} artifacts run, {same} answer every example as the CPU does"
 
@@ -58,7 +63,8 @@ def main() -> None:
     found = columns([read_record(run / REPORT, Report, "report") for run in given.runs])
     cells = list(dict.fromkeys(cell for there in found.values() for cell in there))
     table = _common.table(
-        ["artifact", *found], [[cell, *(there.get(cell, "") for there in found.values())] for cell in cells]
+        ["artifact", *(label.partition(" (")[0] for label in found)],
+        [[cell, *(there.get(cell, "") for there in found.values())] for cell in cells],
     )
     told = [f"- {label}: {counts(there)}." for label, there in found.items()]
     parts = ["# Artifacts on accelerators", (__doc__ or "").strip().split("\n\n")[-1], table, "\n".join(told)]

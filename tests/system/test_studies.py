@@ -4,17 +4,20 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import ROOT
-from made_up_runs import clustered
+from made_up_runs import cell as made_up_cell
+from made_up_runs import clustered, environment, report
 from quantbench.ab.runs import copy_sources
 from quantbench.build.store import Store
-from quantbench.records import Stalled, Stalls
+from quantbench.records import Device, Kind, Measurement, Report, Stalled, Stalls, Verdict
 from quantbench.reference.model import load_models
 from studies import (
     _common,
+    accelerators,
     bare,
     benchmark_tool,
     calibration,
@@ -49,6 +52,26 @@ def test_a_table_and_a_chart_of_drops_against_calibration_examples(tmp_path: Pat
     picture = (tmp_path / "chart.svg").read_text()
     assert picture.startswith("<svg")
     assert "calibration examples" in picture
+
+
+def test_devices_side_by_side_show_what_was_tried_and_a_later_run_replaces_an_earlier_one() -> None:
+    device = Device(name="A GPU", kind="software", driver="d")
+
+    def run(verdict: Verdict, **more: Any) -> Report:
+        tried = made_up_cell("ptq_float16", verdicts={Kind.GPU: verdict}, **more)
+        return report([tried, made_up_cell("not_tried")], environment=environment(gpu=device))
+
+    agreement = Measurement(value=0.9, unit="fraction", n=20)
+    failed, refused = run(Verdict.ERROR), run(Verdict.UNJUDGED, gpu_refusal="no such type")
+    ran = run(Verdict.PASS, measurements={"gpu_agreement": agreement})
+    for runs, words in (
+        ([failed], accelerators.FAILED),
+        ([failed, refused], accelerators.REFUSED),
+        ([failed, ran], "2 of 20"),
+    ):
+        there = accelerators.columns(runs)
+        assert there == {device.label: {"m/ptq_float16": words}}
+    assert accelerators.counts(there[device.label]).startswith("1 of 1 artifacts run, 0 answer")
 
 
 def test_what_became_of_the_cells_of_keras_3() -> None:
