@@ -329,7 +329,7 @@ def facts() -> dict[str, list[str]]:
             "in LiteRT's wheels for x86-64, and",
             "bfloat16 where the CPU has it",
             f"(the first {gpu.SOFTWARE.examples} on a software device, the first {gpu.REAL.examples:,} on others)",
-            f"as many as it can within {gpu.ANSWER_SECONDS:g} s",
+            f"as many more as it can within {gpu.ANSWER_SECONDS:g} s",
             f"for one call, it has {gpu.STEP_SECONDS:g} s",
             f"by the same test at a level of {percent(_gpu_null.NULL_RED_AT)}",
             f"of {_gpu_null.NULLS['software']['float'].examples} examples, none differed in float",

@@ -35,7 +35,7 @@ from quantbench.tflite import graph, work
 from quantbench.tflite.litert_gpu import Reader, adapter, lost, no_adapter, on_cpu, refusal, trouble
 
 SECONDS = 0.3  # of timing in each process
-ANSWER_SECONDS = 60.0  # for the examples: llvmpipe took up to 55 ms for one on a busy machine, and more for some
+ANSWER_SECONDS = 60.0  # for the examples after the first one
 STEP_SECONDS = 120.0  # to load a file, or for one call
 LIMIT_SECONDS = 600.0  # for a whole process
 _OWN_CRASHES = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
