@@ -7,9 +7,9 @@ driver goes to standard error:
      "answers": FILE.npz or null, "answer_seconds": 60, "step_seconds": 120, "seconds": 0.3, "seed": 0,
      "driver": "openvino:CPU" or another or null}
 
-Outputs go to the file ``answers``: of the first example, and of as many more as take ``answer_seconds``. A call is timed
-from its start until its outputs have been read back. Calls of variant and control (which may be missing) follow each
-other in random order. A step (loading a file, or a call) that takes more than ``step_seconds`` ends the process by
+Outputs go to the file ``answers``: of the first example, and of as many more as take ``answer_seconds``. A call is
+timed from its start until its outputs have been read back. Calls of variant and control (which may be missing) follow
+each other in random order. A step (loading a file, or a call) that takes more than ``step_seconds`` ends the process by
 SIGALRM, wherever the driver hangs.
 """
 
