@@ -40,9 +40,10 @@ class InFloat32(LiteRTGPU):
 def differing(kind: type[LiteRTGPU], artifact: Path, model: ReferenceModel, inputs: Inputs) -> str:
     """Return the share of answers (of texts tokens, of maps pixels) that differ from the CPU's."""
     reader = Reader(artifact)
-    there = reader.real(kind(artifact).run(reader.stored(inputs), lambda _: False))
-    here = LiteRT(artifact).run(inputs)
-    agreeing = model.metric.agreement(*(model.metric.predict(each, inputs) for each in (there, here)), ROUNDING)
+    outputs = reader.real(kind(artifact).run(reader.stored(inputs), lambda _: False))
+    there = model.metric.predict(outputs, inputs)
+    here = model.metric.predict(LiteRT(artifact).run(inputs), inputs)
+    agreeing = model.metric.agreement(there, here, ROUNDING)
     return f"{100 * (1 - agreeing):.1f} %"
 
 
