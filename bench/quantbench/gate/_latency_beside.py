@@ -15,7 +15,14 @@ from quantbench.gate._hosts import elsewhere, on_this_host, spread_of_hosts
 from quantbench.gate._latency import BETWEEN_RUNS, SUSPICION, margin
 from quantbench.gate._pooled import pooled
 from quantbench.gate._sequential import spent
-from quantbench.gate._stalls import FIRST_SUSPICION, STALL_TOLERANCE, StallTest, stall_words, tested
+from quantbench.gate._stalls import (
+    FIRST_SUSPICION,
+    LONGER_PROCESSES,
+    STALL_TOLERANCE,
+    StallTest,
+    stall_words,
+    tested,
+)
 from quantbench.records import BaselineCell, BaselineValue, Judgement, Kind, Measurement, Verdict
 from quantbench.records.measurements import (
     CPU,
@@ -114,9 +121,20 @@ def unclear_beside(stages: Sequence[Timed], ratio: str, accepted: AcceptedLatenc
         alpha: for each measurement, see :func:`beside_share`.
     """
     if len(stages) == 1:
-        return any(_suspicious(name, stages[0], ratio, accepted, FIRST_SUSPICION) for name in JUDGED)
+        return any(_suspicious(name, stages[0], ratio, accepted, first=True) for name in JUDGED)
     test = _test(STALLS, reduce(pooled, stages), ratio, accepted)
     return len(stages) == 2 and test is not None and _suspect(STALLS, test) and test.beyond > spent(alpha)[1]
+
+
+def longer_processes(first: Timed, ratio: str, accepted: AcceptedLatency) -> int:
+    """Return how many times as long each process after the first stage times as one of it: longer where that suspects
+    stalls, or some were accepted.
+
+    A cell is only red by stalls where its first stage suspects them, so all of its looks are at one design, and the
+    levels that they share hold.
+    """
+    stalling = STALLS in accepted.beside or _suspicious(STALLS, first, ratio, accepted, first=True)
+    return LONGER_PROCESSES if stalling else 1
 
 
 def slower_beside(name: str, measured: Mapping[str, Measurement], ratio: str, accepted: AcceptedLatency) -> bool:
@@ -242,15 +260,17 @@ def stalls_to_accept(measured: Measurement) -> bool:
     return test is not None and test.change > STALL_TOLERANCE and test.any <= SUSPICION / len(JUDGED)
 
 
-def _suspicious(
-    name: str, measured: Timed, ratio: str, accepted: AcceptedLatency, of_stalls: float = SUSPICION
-) -> bool:
+def _suspicious(name: str, measured: Timed, ratio: str, accepted: AcceptedLatency, first: bool = False) -> bool:
     test = _test(name, measured, ratio, accepted)
-    return test is not None and _suspect(name, test, of_stalls if name == STALLS else SUSPICION)
+    return test is not None and _suspect(name, test, first)
 
 
-def _suspect(name: str, test: _Test, level: float = SUSPICION) -> bool:
-    return test.any <= level and test.change > _tolerance(name)
+def _suspect(name: str, test: _Test, first: bool = False) -> bool:
+    if test.change <= _tolerance(name):
+        return False
+    if first and test.stalls is not None:
+        return test.any <= FIRST_SUSPICION or test.stalls.alone
+    return test.any <= SUSPICION
 
 
 def _tolerance(name: str) -> float:
@@ -263,7 +283,7 @@ def _judged(
 ) -> Judgement | None:
     both = reduce(pooled, stages)
     first, test = _test(name, stages[0], ratio, accepted), _test(name, both, ratio, accepted)
-    if first is None or test is None or not _suspicious(name, stages[0], ratio, accepted, FIRST_SUSPICION):
+    if first is None or test is None or not _suspect(name, first, first=True):
         return None
     verdict = Verdict.WARN
     if len(stages) > 1:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from quantbench.core.stats import binomial_tail_with_own, permutation_below, t_quantile
+from quantbench.core.stats import binomial_below_with_own, binomial_tail_with_own, t_quantile
 from quantbench.records import BaselineValue, Measurement, Stalls
 
 STALL_TOLERANCE = 0.01
@@ -24,8 +24,12 @@ STALL_TOLERANCE_REASON = (
 UNLIKE = 1.15
 # Of what was accepted, the upper end of its one-sided interval counts: stalls are few, and their number varies.
 ACCEPTED_CONFIDENCE = 0.025
-# A first look that seems suspicious costs time alone, and a few stalls in twelve processes are worth a second one.
-FIRST_SUSPICION = 0.10
+# A first look that seems suspicious costs time alone, and a few stalls in twelve processes are worth a second one: at
+# this level, or from so many on where nothing beside it stalls, as on an idle machine.
+FIRST_SUSPICION, FIRST_FEW = 0.10, 2
+# What decides is the number of calls, and a fresh process takes about twice as long to start as it times. So where the
+# first look suspects stalls, each process after it times as long as so many: four times the calls in twice the time.
+LONGER_PROCESSES = 4
 
 
 class StallTest(NamedTuple):
@@ -35,12 +39,14 @@ class StallTest(NamedTuple):
         change: share of its time that it loses in stalls beyond that, and beyond what was accepted.
         beyond: p-value of a loss beyond the tolerance; ``any``: of any loss.
         stalls: those of the length that tells most.
+        alone: whether it stalls a few times and nothing beside it does, where no stalls were accepted.
     """
 
     change: float
     beyond: float
     any: float
     stalls: Stalls
+    alone: bool = False
 
 
 def tested(measured: Measurement, accepted: BaselineValue | None) -> StallTest | None:
@@ -54,7 +60,10 @@ def tested(measured: Measurement, accepted: BaselineValue | None) -> StallTest |
     tests = [_of_length(stalls, accepted) for stalls in measured.stalls]
     found = min(tests, key=lambda test: (test.beyond, test.any))
     beyond, any_at_all = (min(1.0, len(tests) * p_value) for p_value in (found.beyond, min(one.any for one in tests)))
-    return found._replace(beyond=beyond, any=any_at_all)
+    alone = accepted is None and any(
+        one.artifact.stalls >= FIRST_FEW and not one.beside.stalls for one in measured.stalls
+    )
+    return found._replace(beyond=beyond, any=any_at_all, alone=alone)
 
 
 def _of_length(stalls: Stalls, accepted: BaselineValue | None) -> StallTest:
@@ -83,13 +92,26 @@ def _p_value(stalls: Stalls, lost: float) -> float:
 
 
 def stalls_ended(measured: Measurement, accepted: BaselineValue) -> bool:
-    """Whether less time is lost in stalls than was accepted, beyond chance: Fisher's permutation test of the processes.
+    """Whether stalls like the accepted ones take less than the tolerance now, beyond chance, by each length of which
+    some were accepted.
 
-    Too few processes to see again what was accepted leave it accepted.
+    Stalls that only got fewer, and calls too few to tell, leave them accepted.
     """
-    if not (measured.values and accepted.values):
-        return False
-    return permutation_below(measured.values, accepted.values) <= ACCEPTED_CONFIDENCE
+    now = {one.longer: one for one in measured.stalls or []}
+    then = [(now.get(one.longer), one.artifact) for one in accepted.stalls or [] if one.artifact.stalls]
+    return bool(then) and all(
+        found is not None and _p_of_so_few(found, accepted.tolerance, each.lost / each.stalls) <= ACCEPTED_CONFIDENCE
+        for found, each in then
+    )
+
+
+def _p_of_so_few(stalls: Stalls, lost: float, each: float) -> float:
+    """Compute the probability of as few stalls, if it lost this share of its time in stalls of ``each`` seconds."""
+    own, beside = stalls.artifact, stalls.beside
+    if not own.usual:
+        return 1.0
+    share = own.usual / (own.usual + UNLIKE * beside.usual)
+    return binomial_below_with_own(own.stalls, own.stalls + beside.stalls, share, lost * own.usual / each)
 
 
 def stall_words(test: StallTest, processes: int, accepted: BaselineValue | None) -> str:

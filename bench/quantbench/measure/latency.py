@@ -170,7 +170,13 @@ class Latency:
 
 
 def measure(
-    variant: Path, control: Path, model: ReferenceModel, seconds: float, threads: int = 1, times: int = 1
+    variant: Path,
+    control: Path,
+    model: ReferenceModel,
+    seconds: float,
+    threads: int = 1,
+    times: int = 1,
+    longer: int = 1,
 ) -> Latency:
     """Time ``variant`` against ``control`` on real test examples, batch 1.
 
@@ -178,6 +184,7 @@ def measure(
         seconds: total timing of a first stage. The number of its processes only depends on it: stopping once the spread
             looks small stops where it is underestimated, and more than doubled the false alarms.
         times: as many processes as this many first stages, see :mod:`quantbench.gate._sequential`.
+        longer: how many times as long each process times as one of a first stage, blocks and single calls alike.
 
     Raises:
         LatencyFailed: a timing process did not finish.
@@ -188,9 +195,9 @@ def measure(
         inputs = save_inputs(model, Path(folder))
         room = child_process.room(model.form, variant, control, inputs)
         for seed in range(processes * times):
-            more = {"calls": CALLS} if threads == 1 else {}
+            more = {"calls": longer * CALLS} if threads == 1 else {}
             timed.processes.append(
-                time_once(variant, control, inputs, seconds / processes, threads, seed, room=room, **more)
+                time_once(variant, control, inputs, longer * seconds / processes, threads, seed, room=room, **more)
             )
     return timed
 
