@@ -30,6 +30,7 @@ from quantbench.records import Accepted, BaselineCell, Cell, Kind, Loosened, Mea
 from quantbench.records.measurements import name_at, threads_in
 from quantbench.reference.model import load_models
 from quantbench.report.latency import section
+from studies.stalls import simulated
 
 MODEL: Any = None  # nothing here looks at it
 
@@ -394,6 +395,32 @@ def test_a_planted_stall_is_counted_in_a_real_process(tmp_path: Path) -> None:
     assert longest.artifact.calls == blocks * timed.processes[0]["variant"].in_whole + single
     assert found.value > 1
     assert found.n == 2
+
+
+def test_a_slow_float32_hides_stalls_and_the_report_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def timed(micro: float, float32: float) -> Latency:
+        random = np.random.default_rng(0)
+        fast, slow = simulated(random, micro, 0, 0.0), simulated(random, float32, 0, 0.0)
+        return Latency([fast | {"control": slow["control"]}] * 6)
+
+    assert measurements.uncounted_stalls(timed(300.0, 600.0), "v") == ""
+    found = timing.Timing(RunOptions(), print)
+    _replayed(monkeypatch, timed(300.0, 1400.0), timed(1500.0, 300.0))
+    found.once("m/v", MODEL, Path("v"), Path("c"))
+    assert "stalls" not in found.measurements("m/v")
+    assert found.untimed["m/v"]["stalls"] == (
+        "float32's blocks take 2.8 ms, and other programs interrupt too many of those that take more than 2 ms"
+    )
+    found.once("m/w", MODEL, Path("v"), Path("c"))
+    assert found.untimed["m/w"]["stalls"].startswith("its own blocks take 3")
+    common: dict[str, Any] = {"model": "m", "family": "ptq", "metric": "accuracy", "metric_unit": "pp"}
+    cells = [
+        Cell(**common, id=cell, variant=cell[2:], measurements=found.measurements(cell), untimed=found.untimed[cell])
+        for cell in ("m/v", "m/w")
+    ]
+    text = section(cells)
+    assert "- Not counted: stalls (`v`): float32's blocks take 2.8 ms, and other programs" in text
+    assert "- Not counted: stalls (`w`): its own blocks take 3" in text
 
 
 def test_only_an_update_of_what_stalls_accepts_stalls() -> None:

@@ -16,6 +16,7 @@ from quantbench.core.threads import cores, thread_counts
 from quantbench.engine import measurements as measured
 from quantbench.measure import batch, keras, latency, memory, turns
 from quantbench.records import DISTURBED, SEVERAL_AT_WORK, Load, Measurement, parts
+from quantbench.records.measurements import STALLS
 from quantbench.reference.model import ReferenceModel
 from quantbench.variants import FLOAT_CONTROL, VARIANTS
 
@@ -121,6 +122,9 @@ class Timing:
         before = self._timed.get((cell_id, threads))
         both = latency.Latency([*before.processes, *timed.processes]) if before else timed
         self._timed[cell_id, threads] = both
+        uncounted = measured.uncounted_stalls(both, parts(cell_id)[1])
+        if uncounted:
+            self.untimed.setdefault(cell_id, {})[STALLS] = uncounted
         return measured.latency(timed) | measured.beside(timed, parts(cell_id)[1])
 
     def in_turns(

@@ -145,6 +145,15 @@ class Latency:
         ]
         return [one for one in found if one is not None]
 
+    def usual_blocks(self, *names: Literal["variant", "control", "yardstick"]) -> dict[str, float]:
+        """Return the usual seconds of what stalls are looked for in, by what is timed; empty with several threads."""
+        if any(process["variant"].threads > 1 or not len(process["variant"].whole) for process in self.processes):
+            return {}
+        return {
+            name: float(np.median([stalls.usual_block(_timed(process[name])) for process in self.processes]))
+            for name in names
+        }
+
     def threads_at_work(self) -> list[float]:
         """Return the number of threads that work on the control, one value per process."""
         return [process["control"].threads_at_work for process in self.processes]

@@ -29,7 +29,7 @@ def counted(artifact: Timed, beside: Sequence[Timed]) -> list[Stalls] | None:
     Args:
         beside: what was timed in turns with the artifact.
     """
-    usual = max(_usual(seconds) for timed in (artifact, *beside) for seconds, _ in timed)
+    usual = max(map(usual_block, (artifact, *beside)))
     if usual > LONGEST_BLOCK:
         return None
     return [
@@ -40,6 +40,11 @@ def counted(artifact: Timed, beside: Sequence[Timed]) -> list[Stalls] | None:
         )
         for longer in LONGER
     ]
+
+
+def usual_block(timed: Timed) -> float:
+    """Return the seconds that the longer of blocks and calls usually take."""
+    return max(_usual(seconds) for seconds, _ in timed)
 
 
 def _usual(seconds: Array) -> float:
