@@ -135,7 +135,13 @@ from quantbench.gate._sequential import (
     stages_of,
 )
 from quantbench.gate._size import OF_ACCELERATOR, SIZE_TOLERANCE_REASONS, SIZE_TOLERANCES, sizes
-from quantbench.gate._stalls import LONGER_PROCESSES, STALL_TOLERANCE, STALL_TOLERANCE_REASON, stalls_ended
+from quantbench.gate._stalls import (
+    LONGER_PROCESSES,
+    STALL_TOLERANCE,
+    STALL_TOLERANCE_REASON,
+    stalls_either_way,
+    stalls_ended,
+)
 from quantbench.gate._structure import structure
 from quantbench.gate._target_answers import MOST_OTHERWISE, WITHIN, Answered, Given, target_answers, tests_of
 from quantbench.gate._targets import (
@@ -325,6 +331,7 @@ __all__ = [
     "split",
     "spread_of_hosts",
     "stages_of",
+    "stalls_either_way",
     "stalls_ended",
     "stalls_to_accept",
     "structure",

@@ -91,6 +91,20 @@ def _p_value(stalls: Stalls, lost: float) -> float:
     return binomial_tail_with_own(own.stalls, own.stalls + beside.stalls, share, allowed)
 
 
+def stalls_either_way(measured: Measurement) -> tuple[float, Stalls] | None:
+    """Test whether one of two that were timed in turns loses more than the tolerance in stalls, whichever it is.
+
+    Returns:
+        the p-value, two-sided, and the stalls of the length that tells most; None where none were counted.
+    """
+    counts = measured.stalls or []
+    p_values = [min(_p_value(one, STALL_TOLERANCE), _p_value(one.swapped, STALL_TOLERANCE)) for one in counts]
+    if not counts:
+        return None
+    place = int(np.argmin(p_values))
+    return min(1.0, 2 * len(counts) * p_values[place]), counts[place]
+
+
 def stalls_ended(measured: Measurement, accepted: BaselineValue) -> bool:
     """Whether stalls like the accepted ones take less than the tolerance now, beyond chance, by each length of which
     some were accepted.

@@ -132,6 +132,11 @@ class Stalls(Record):
         )
 
     @property
+    def swapped(self) -> "Stalls":
+        """Return the same with its sides swapped."""
+        return self.model_copy(update={"artifact": self.beside, "beside": self.artifact})
+
+    @property
     def excess(self) -> float:
         """Compute the time that the artifact loses beyond what was timed in turns with it, as a share of the usual."""
         sides = self.artifact, self.beside
