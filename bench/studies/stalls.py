@@ -1,13 +1,13 @@
 """Measure what counting stalls reaches: false reds, and 30 ms in one of 1,000 calls, from recorded processes.
 
-    python -m studies.stalls --record 24 --report-dir reports/reference    # so many more processes of each series first
+    python -m studies.stalls --record 8 --report-dir reports/reference     # so many more processes of each series first
     python -m studies.stalls --report-dir reports/reference                # the tables alone
 
 Fresh processes of all series are recorded in random order, every other round under a random load on every core
-(:mod:`quantbench.selftest.load`); their counts are kept in ``stalls.json``. Runs of up to 48 processes are drawn from
-them, with replacement and without the order in which they were recorded, and judged as one of 21 timed cells; a process
-that times longer is the sum of several. In the series with a fault, one of 1,000 calls of the artifact sleeps for 30
-ms, the first of them at random in each process.
+(:mod:`quantbench.selftest.load`); their counts are kept in ``stalls.json``. Each times as long as one that follows a
+suspicious first stage; several of a first stage are one of them. Runs are drawn from them, with replacement and without
+the order in which they were recorded, and judged as one of 21 timed cells. In the series with a fault, one of 1,000
+calls of the artifact sleeps for 30 ms, the first of them at random in each process.
 """
 
 import argparse
@@ -17,7 +17,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,18 +30,19 @@ from quantbench.engine.turns import EXPECTED, cost_of
 from quantbench.measure.latency import CALLS, Blocks, Latency, save_inputs, time_once
 from quantbench.measure.latency import Process as TimedProcess
 from quantbench.records import Accepted, BaselineValue, Measurement, Stalls, Verdict
-from quantbench.records.measurements import RATIO, STALLS
+from quantbench.records.measurements import RATIO, STALLS, TO_YARDSTICK
 from quantbench.reference.model import load_models
 from quantbench.selftest.latency import PER_RUN, SECONDS, SHARE, SUBJECT
 from quantbench.selftest.load import busy
+from quantbench.variants import FLOAT_CONTROL
 
 from studies import _common
 
 STALL = (1000, 0.03)
-LENGTH = 4  # processes of each series in one round
+LENGTH = 2  # processes of each series in one round
 ALPHA = gate.beside_share(SHARE)[1]
 # Microseconds of a call; blocks that are interrupted, where the machine is loaded; processes from which runs are drawn.
-SIMULATED, LOAD, SIMULATED_POOL = (15, 50, 100, 200, 300, 500, 900), 0.05, 480
+SIMULATED, LOAD, SIMULATED_POOL = (15, 50, 100, 200, 300, 500, 900), 0.05, 240
 # Machines on which nothing is wrong: blocks that are interrupted; and a level at which false reds can be counted.
 LOADS, LENIENT = (0.0, 0.0003, 0.004, LOAD), 0.05
 _RECORDING = "stalls.json"
@@ -88,16 +88,18 @@ class Process:
     Attributes:
         load: whether our random load ran.
         microseconds: of a typical call.
-        counts: of each length: longer, then stalls, lost, usual and calls of the artifact, and of what was beside it.
+        counts: of each length: longer, then stalls, lost, usual and calls of the artifact, and of that beside it.
+        workload: the same of the artifact and the reference workload.
     """
 
     series: Series
     load: bool
     microseconds: float
     counts: list[list[float]]
+    workload: list[list[float]]
 
-    def stalls(self) -> list[Stalls]:
-        """Return the counts as a run has them."""
+    def stalls(self, workload: bool = False) -> list[Stalls]:
+        """Return the counts as a run has them, beside the other artifact or the reference workload."""
         names = ("stalls", "lost", "usual", "calls")
         return [
             Stalls.model_validate(
@@ -107,7 +109,7 @@ class Process:
                     "beside": dict(zip(names, rest[4:], strict=True)),
                 }
             )
-            for longer, *rest in self.counts
+            for longer, *rest in (self.workload if workload else self.counts)
         ]
 
 
@@ -133,10 +135,12 @@ def record(count: int, processes: list[Process], keep: Callable[[], None]) -> No
                     one = turns[place]
                     more: dict[str, Any] = {"stall": STALL} if one.stalls else {}
                     pair = files[one.model, one.variant], files[one.model, one.beside]
-                    timed = time_once(*pair, inputs[one.model], SECONDS, 1, seed + int(place), calls=CALLS, **more)
-                    found = Latency([timed]).stalls("control", "yardstick")
-                    if found:
-                        processes.append(Process(one, load, 1e6 * timed["variant"].typical, _flat(found[0])))
+                    more["calls"] = CALLS * gate.LONGER_PROCESSES
+                    seconds = SECONDS * gate.LONGER_PROCESSES
+                    timed = Latency([time_once(*pair, inputs[one.model], seconds, 1, seed + int(place), **more)])
+                    found = [*timed.stalls("control"), *timed.stalls("yardstick")]
+                    if len(found) == 2:
+                        processes.append(Process(one, load, timed.microseconds()[0], *map(_flat, found)))
             keep()
             print(f"recorded {done + LENGTH} of {count} processes of each series", flush=True)
 
@@ -212,24 +216,26 @@ class Judged(NamedTuple):
     cost: float
 
 
-def judged(pool: Sequence[list[Stalls]], random: np.random.Generator, alpha: float = ALPHA) -> Judged:
-    """Draw one run of a cell from its processes, and judge it."""
+def judged(
+    pool: Sequence[list[Stalls]], random: np.random.Generator, ratio: str = RATIO, alpha: float = ALPHA
+) -> Judged:
+    """Draw one run of a cell from its processes, and judge it.
+
+    Args:
+        ratio: name of the typical call's measurement, which tells what the artifact is beside.
+    """
     typical, accepted = _typical()
     known = gate.AcceptedLatency(accepted, {})
     stages: list[dict[str, Measurement]] = []
     processes, cost, longer = 0, 0.0, 1
-    while not stages or gate.unclear_beside(stages, RATIO, known, alpha):
+    while not stages or gate.unclear_beside(stages, ratio, known, alpha):
         times = gate.next_stage(len(stages))
-        drawn = random.integers(len(pool), size=(PER_RUN * times, longer))
-        stages.append(measurements.stalls([_sum([pool[one] for one in places]) for places in drawn]) | {RATIO: typical})
-        processes, cost = processes + len(drawn), cost + times * cost_of(longer)
-        longer = gate.longer_processes(stages[0], RATIO, known)
-    found = [one for one in gate.latency_beside(SUBJECT, stages, RATIO, known, alpha) if one.measurement == STALLS]
+        drawn = random.integers(len(pool), size=PER_RUN * times * longer // gate.LONGER_PROCESSES)
+        stages.append(measurements.stalls([pool[one] for one in drawn]) | {ratio: typical})
+        processes, cost = processes + PER_RUN * times, cost + times * cost_of(longer)
+        longer = gate.longer_processes(stages[0], ratio, known)
+    found = [one for one in gate.latency_beside(SUBJECT, stages, ratio, known, alpha) if one.measurement == STALLS]
     return Judged(found[0].verdict if found else Verdict.PASS, processes, cost)
-
-
-def _sum(processes: Sequence[list[Stalls]]) -> list[Stalls]:
-    return [reduce(Stalls.plus, of_length) for of_length in zip(*processes, strict=True)]
 
 
 def _shares(runs: Sequence[Judged]) -> list[str]:
@@ -239,17 +245,17 @@ def _shares(runs: Sequence[Judged]) -> list[str]:
     return [str(verdicts[Verdict.REGRESSED]), str(verdicts[Verdict.WARN]), f"{means[0]:.1f}", f"{means[1]:.2f}"]
 
 
-def _row(series: Series, processes: Sequence[Process], trials: int) -> list[str]:
+def _row(series: Series, processes: Sequence[Process], trials: int, workload: bool = False) -> list[str]:
     own = [one for one in processes if one.series == series]
-    pool = [one.stalls() for one in own]
-    random = np.random.default_rng(0)
-    red, *more = _shares([judged(pool, random) for _ in range(trials)])
-    shortest = [one[0] for one in pool]
-    calls = sum(one.artifact.calls for one in shortest) / len(own)
+    pool = [one.stalls(workload) for one in own]
+    random, ratio = np.random.default_rng(0), TO_YARDSTICK if workload else RATIO
+    red, *more = _shares([judged(pool, random, ratio) for _ in range(trials)])
+    shortest, longest = ([one[place] for one in pool] for place in (0, -1))
+    calls = sum(one.artifact.calls for one in shortest) / len(own) / gate.LONGER_PROCESSES
     sides = [sum(getattr(one, side).stalls for one in shortest) for side in ("artifact", "beside")]
     usual = [sum(getattr(one, side).usual for one in shortest) for side in ("artifact", "beside")]
     row = [
-        series.name,
+        f"{series.model}/{series.variant} beside the workload" if workload else series.name,
         f"{np.median([one.microseconds for one in own]):.0f}",
         str(len(own)),
         f"{calls:.0f}",
@@ -257,7 +263,7 @@ def _row(series: Series, processes: Sequence[Process], trials: int) -> list[str]
         f"{red} of {trials}",
         *more,
     ]
-    return row if series.stalls else [*row, *_spread(shortest)]
+    return row if series.stalls else [*row, *_spread(shortest), *_spread(longest)]
 
 
 def _spread(counts: Sequence[Stalls]) -> list[str]:
@@ -269,6 +275,8 @@ def _spread(counts: Sequence[Stalls]) -> list[str]:
     sides = [(one.artifact, one.beside) for one in counts]
     stalls = np.array([[side.stalls for side in both] for both in sides], float)
     usual = np.array([[side.usual for side in both] for both in sides])
+    if not stalls.sum(axis=0).all():
+        return ["", ""]
     artifact, beside = stalls.sum(axis=0) / usual.sum(axis=0)
     odds, n = artifact / beside, stalls.sum(axis=1)
     share = odds * usual[:, 0] / (odds * usual[:, 0] + usual[:, 1])
@@ -280,8 +288,9 @@ def _spread(counts: Sequence[Stalls]) -> list[str]:
 
 def _made_up(random: np.random.Generator, micro: float, every: float, load: float, float32: bool) -> list[list[Stalls]]:
     """Make up processes; what is timed in turns with float32 is the reference workload alone."""
-    timed = Latency([simulated(random, micro, every, load) for _ in range(SIMULATED_POOL)])
-    return timed.stalls("yardstick") if float32 else timed.stalls("control", "yardstick")
+    longer = gate.LONGER_PROCESSES
+    timed = Latency([simulated(random, micro, every, load, longer=longer) for _ in range(SIMULATED_POOL)])
+    return timed.stalls("yardstick" if float32 else "control")
 
 
 def _stalling(micro: float, trials: int) -> list[str]:
@@ -290,9 +299,10 @@ def _stalling(micro: float, trials: int) -> list[str]:
     for load, float32 in ((0.0, False), (LOAD, False), (0.0, True)):
         random = np.random.default_rng(0)
         pool = _made_up(random, micro, STALL[0], load, float32)
-        red, _, _, cost = _shares([judged(pool, random) for _ in range(trials)])
+        ratio = TO_YARDSTICK if float32 else RATIO
+        red, _, _, cost = _shares([judged(pool, random, ratio) for _ in range(trials)])
         row.append(f"{red} ({cost})")
-    return [f"{micro:,}", str(pool[0][0].artifact.calls), *row]
+    return [f"{micro:,}", str(pool[0][0].artifact.calls // gate.LONGER_PROCESSES), *row]
 
 
 def _healthy(micro: float, load: float, trials: int) -> list[str]:
@@ -301,8 +311,9 @@ def _healthy(micro: float, load: float, trials: int) -> list[str]:
     for float32 in (False, True):
         random = np.random.default_rng(1)
         pool = _made_up(random, micro, 0.0, load, float32)
-        red, _, _, cost = _shares([judged(pool, random) for _ in range(trials)])
-        lenient = _shares([judged(pool, random, LENIENT) for _ in range(trials)])[0]
+        ratio = TO_YARDSTICK if float32 else RATIO
+        red, _, _, cost = _shares([judged(pool, random, ratio) for _ in range(trials)])
+        lenient = _shares([judged(pool, random, ratio, LENIENT) for _ in range(trials)])[0]
         row += [red, lenient, cost]
     return row
 
@@ -316,16 +327,20 @@ def report(processes: Sequence[Process], machine: str, trials: int) -> list[str]
         counted = {one.series for one in processes}
         return [_row(one, processes, trials) for one in RECORDED if one.stalls == stalls and one in counted]
 
-    of_spread = ["odds ratio", "chi²/df of processes"]
+    of_spread = [f"{longer}: {name}" for longer in ("1 ms", "20 ms") for name in ("odds ratio", "chi²/df of processes")]
     healthy = rows(False)
+    counted = {one.series for one in processes}
+    alone = [one for one in RECORDED if one.variant == FLOAT_CONTROL and not one.stalls and one in counted]
+    healthy += [_row(one, processes, trials, workload=True) for one in alone]
     reds, drawn = sum(int(row[5].split()[0]) for row in healthy), trials * len(healthy)
     return [
         "# Stalls",
         machine,
-        f"{len(processes):,} processes of {SECONDS:g} s, {sum(one.load for one in processes)} of them beside our load. "
+        f"{len(processes):,} processes of {SECONDS * gate.LONGER_PROCESSES:g} s, "
+        f"{sum(one.load for one in processes)} of them beside our load. "
         f"A run is red at p = {ALPHA:.2g}, its share as one of 21 timed cells; stages end at "
         f"{', '.join(str(PER_RUN * stage) for stage in gate.STAGES)} processes. Stalls of 1 ms and longer are those of "
-        "the artifact, of all that was timed in turns, and in parentheses what its share of the time would give it. "
+        "the artifact, of it and what is beside it, and in parentheses what its share of the time would give it. "
         "The odds ratio is that of a stall of the artifact to one of what is beside it, in the same time. Chi²/df is 1 "
         "where the artifact's part of the stalls scatters between processes as a binomial does. Series are recorded in "
         "random order and runs drawn without it, so that bursts across processes do not show here. Cost is the time "
@@ -367,9 +382,7 @@ def main() -> None:
     recording: Path = options.report_dir / _RECORDING
     kept: dict[str, Any] = {"machine": "", "processes": []}
     kept = json.loads(recording.read_text()) if recording.exists() else kept | {"machine": _common.machine()}
-    processes = [
-        Process(Series(*one["series"]), one["load"], one["microseconds"], one["counts"]) for one in kept["processes"]
-    ]
+    processes = [Process(**{**one, "series": Series(*one["series"])}) for one in kept["processes"]]
 
     def keep() -> None:
         kept["processes"] = [asdict(one) for one in processes]

@@ -110,11 +110,11 @@ def test_a_judgement_tells_how_many_how_long_and_how_often() -> None:
 def test_stalls_that_were_accepted_are_not_red_again_and_more_of_them_are() -> None:
     random = np.random.default_rng(5)
     before = stage(random, (50, 1000, 0.0), 48)[STALLS]
-    assert gate.stalls_to_accept(before)
+    assert gate.stalls_to_accept(before, RATIO)
     by = known(before)
     assert not any(is_red(judged(random, (50, 1000, 0.0), by)[0]) for _ in range(20))
     assert all(is_red(judged(random, (50, 250, 0.0), by)[0]) for _ in range(5))
-    assert not gate.stalls_to_accept(stage(random, (50, 0, 0.05), 48)[STALLS])
+    assert not gate.stalls_to_accept(stage(random, (50, 0, 0.05), 48)[STALLS], RATIO)
 
 
 def test_accepted_stalls_end_only_where_a_run_shows_that_they_are_gone() -> None:
@@ -122,15 +122,17 @@ def test_accepted_stalls_end_only_where_a_run_shows_that_they_are_gone() -> None
     random = np.random.default_rng(11)
     before = known(stage(random, (100, 1000, 0.0), 48)[STALLS]).beside[STALLS]
     fewer = [stage(random, (100, 10_000, 0.0))[STALLS] for _ in range(40)]
-    unseen = [one for one in fewer if not gate.stalls_to_accept(one)]
+    unseen = [one for one in fewer if not gate.stalls_to_accept(one, RATIO)]
     assert len(unseen) > 10
-    assert not any(gate.stalls_ended(one, before) for one in unseen)
+    assert not any(gate.stalls_ended(one, RATIO, before) for one in unseen)
     longer = {"n": 36, "longer": gate.LONGER_PROCESSES}
-    assert not any(gate.stalls_ended(stage(random, (100, 10_000, 0.0), **longer)[STALLS], before) for _ in range(10))
-    assert all(gate.stalls_ended(stage(random, (100, 0, 0.0), **longer)[STALLS], before) for _ in range(5))
-    assert not gate.stalls_ended(stage(random, (100, 0, 0.0))[STALLS], before)  # too few calls to tell
+    assert not any(
+        gate.stalls_ended(stage(random, (100, 10_000, 0.0), **longer)[STALLS], RATIO, before) for _ in range(10)
+    )
+    assert all(gate.stalls_ended(stage(random, (100, 0, 0.0), **longer)[STALLS], RATIO, before) for _ in range(5))
+    assert not gate.stalls_ended(stage(random, (100, 0, 0.0))[STALLS], RATIO, before)  # too few calls to tell
     assert not gate.stalls_ended(
-        stage(random, (100, 0, 0.0), **longer)[STALLS], before.model_copy(update={"stalls": None})
+        stage(random, (100, 0, 0.0), **longer)[STALLS], RATIO, before.model_copy(update={"stalls": None})
     )
 
 

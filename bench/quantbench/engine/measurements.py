@@ -162,21 +162,20 @@ def latency(timed: Latency) -> dict[str, Measurement]:
 
 def beside(timed: Latency, variant: str) -> dict[str, Measurement]:
     """Return what is judged beside the typical call, as ratios to the float control, or its own to the yardstick."""
-    base, *_ = _beside(variant)
+    base = _base(variant)
     unit = {"control": "ratio to float32", "yardstick": "ratio to yardstick"}[base]
     units = {OFF_CORE: "fraction", OF_YARDSTICK: "ratio to yardstick"}
     found = {name: over_processes(values, units.get(name, unit)) for name, values in timed.beside(base).items()}
-    return found | stalls(timed.stalls(*_beside(variant)))
+    return found | stalls(timed.stalls(base))
 
 
-def _beside(variant: str) -> tuple[Literal["control", "yardstick"], ...]:
-    """Return what is timed in turns with a variant and is not itself, the first of which its ratios are to."""
-    return ("yardstick",) if variant == FLOAT_CONTROL else ("control", "yardstick")
+def _base(variant: str) -> Literal["control", "yardstick"]:
+    return "yardstick" if variant == FLOAT_CONTROL else "control"
 
 
 def uncounted_stalls(timed: Latency, variant: str) -> str:
     """Say why no stalls are counted; empty where they are, and with several threads, where they never are."""
-    blocks = timed.usual_blocks("variant", *_beside(variant))
+    blocks = timed.usual_blocks("variant", _base(variant))
     slowest = max(blocks, key=blocks.__getitem__, default="")
     if not slowest or blocks[slowest] <= LONGEST_BLOCK:
         return ""

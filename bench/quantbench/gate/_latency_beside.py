@@ -217,7 +217,7 @@ def _test(name: str, measured: Mapping[str, Measurement], ratio: str, accepted: 
         return _waits(taken.values)
     known = accepted.beside.get(name)
     if name == STALLS:
-        found = tested(taken, known)
+        found = tested(taken, ratio, known)
         return None if found is None else _Test(found.change, found.beyond, found.any, found)
     if known is None or not known.values:
         return None
@@ -254,9 +254,9 @@ def _slow(ratio: Measurement | None, accepted: BaselineValue | None, between_hos
     return _Test(slow / n, p_value, p_value)
 
 
-def stalls_to_accept(measured: Measurement) -> bool:
+def stalls_to_accept(measured: Measurement, ratio: str) -> bool:
     """Whether an update has to accept stalls: they are beyond the tolerance and beyond chance, as for a warning."""
-    test = tested(measured, None)
+    test = tested(measured, ratio, None)
     return test is not None and test.change > STALL_TOLERANCE and test.any <= SUSPICION / len(JUDGED)
 
 

@@ -131,18 +131,15 @@ class Latency:
         }
         return {name: of for name, of in values.items() if len(of) == len(pairs) and min(of) > -1}
 
-    def stalls(self, *beside: Literal["control", "yardstick"]) -> list[list[Stalls]]:
+    def stalls(self, beside: Literal["control", "yardstick"]) -> list[list[Stalls]]:
         """Return the stalls of the variant, one list of lengths per process, without those that cannot tell.
 
         Args:
-            beside: what is interrupted as much, as it was timed in turns with the variant.
+            beside: what was timed in turns with the variant.
         """
         if any(process["variant"].threads > 1 or not len(process["variant"].whole) for process in self.processes):
             return []
-        found = [
-            stalls.counted(_timed(process["variant"]), [_timed(process[name]) for name in beside])
-            for process in self.processes
-        ]
+        found = [stalls.counted(_timed(process["variant"]), _timed(process[beside])) for process in self.processes]
         return [one for one in found if one is not None]
 
     def usual_blocks(self, *names: Literal["variant", "control", "yardstick"]) -> dict[str, float]:

@@ -118,7 +118,7 @@ class Stalls(Record):
 
     Attributes:
         longer: seconds that a stall lasts beyond the usual time, at least.
-        beside: what was timed in turns: float32 and the reference workload, or the accepted artifact.
+        beside: what was timed in turns: float32, for float32 the reference workload, or the accepted artifact.
     """
 
     longer: float = Field(gt=0)

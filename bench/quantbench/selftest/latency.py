@@ -292,11 +292,15 @@ def _longer(pool: list[Process], random: np.random.Generator) -> Process:
     drawn = [pool[place] for place in random.integers(len(pool), size=gate.LONGER_PROCESSES)]
 
     def joined(name: str) -> Blocks:
-        arrays = {
-            field: np.concatenate([getattr(process[name], field) for process in drawn])
-            for field in ("seconds", "own", "calls", "whole")
-        }
-        return replace(drawn[0][name], **arrays)
+        blocks = [process[name] for process in drawn]
+        made: Blocks = replace(
+            blocks[0],
+            seconds=np.concatenate([one.seconds for one in blocks]),
+            own=np.concatenate([one.own for one in blocks]),
+            calls=np.concatenate([one.calls for one in blocks]),
+            whole=np.concatenate([one.whole for one in blocks]),
+        )
+        return made
 
     return {name: joined(name) for name in drawn[0]}
 
