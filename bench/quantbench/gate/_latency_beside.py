@@ -15,14 +15,7 @@ from quantbench.gate._hosts import elsewhere, on_this_host, spread_of_hosts
 from quantbench.gate._latency import BETWEEN_RUNS, SUSPICION, margin
 from quantbench.gate._pooled import pooled
 from quantbench.gate._sequential import spent
-from quantbench.gate._stalls import (
-    FIRST_SUSPICION,
-    LONGER_PROCESSES,
-    STALL_TOLERANCE,
-    StallTest,
-    stall_words,
-    tested,
-)
+from quantbench.gate._stalls import LONGER_PROCESSES, STALL_TOLERANCE, StallTest, stall_words, tested
 from quantbench.records import BaselineCell, BaselineValue, Judgement, Kind, Measurement, Verdict
 from quantbench.records.measurements import (
     CPU,
@@ -268,9 +261,7 @@ def _suspicious(name: str, measured: Timed, ratio: str, accepted: AcceptedLatenc
 def _suspect(name: str, test: _Test, first: bool = False) -> bool:
     if test.change <= _tolerance(name):
         return False
-    if first and test.stalls is not None:
-        return test.any <= FIRST_SUSPICION or test.stalls.alone
-    return test.any <= SUSPICION
+    return test.any <= SUSPICION or (first and test.stalls is not None and test.stalls.alone)
 
 
 def _tolerance(name: str) -> float:

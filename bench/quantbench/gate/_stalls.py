@@ -27,9 +27,9 @@ STALL_TOLERANCE_REASON = (
 UNLIKE, UNLIKE_WORKLOAD = 1.15, 2.0
 # Of what was accepted, the upper end of its one-sided interval counts: stalls are few, and their number varies.
 ACCEPTED_CONFIDENCE = 0.025
-# A first look that seems suspicious costs time alone, and a few stalls in twelve processes are worth a second one: at
-# this level, or from so many on where nothing beside it stalls, as on an idle machine.
-FIRST_SUSPICION, FIRST_FEW = 0.10, 2
+# A first look that seems suspicious costs time alone, and so many stalls in twelve processes are worth a second one
+# where nothing beside it stalls, as on an idle machine, whatever their p-value.
+FIRST_FEW = 2
 # What decides is the number of calls, and a fresh process takes about twice as long to start as it times. So where the
 # first look suspects stalls, each process after it times as long as so many: four times the calls in twice the time.
 LONGER_PROCESSES = 4
