@@ -2,7 +2,7 @@
 
 Whatever else runs on the machine interrupts what is timed in turns in proportion to the time that each side takes, and
 the order of the turns is random. So, given all stalls, the artifact's number is taken as binomial. Recorded processes
-without a fault scatter as a binomial does, but for one of nine series (chi²/df of 1.60, p = .001); bursts across
+without a fault scatter as a binomial does, but for one of eleven series (chi²/df of 1.61, p = .002); bursts across
 processes were not measured. An exact test of counts, unlike ratios of times, does not depend on how long an
 interruption is compared with a call. Idle and loaded: ``reports/reference/stalls.md``.
 """
