@@ -1,12 +1,13 @@
 """Measure what counting stalls reaches: false reds, and 30 ms in one of 1,000 calls, from recorded processes.
 
-    python -m studies.stalls --record 24 --report-dir reports/reference    # so many more processes of each series first
+    python -m studies.stalls --record 8 --report-dir reports/reference     # so many more processes of each series first
     python -m studies.stalls --report-dir reports/reference                # the tables alone
 
 Fresh processes of all series are recorded in random order, every other round under a random load on every core
-(:mod:`quantbench.selftest.load`); their counts are kept in ``stalls.json``. Runs of up to 48 processes are drawn from
-them, without the order in which they were recorded, and judged as one of 21 timed cells. In the series with a fault,
-one of 1,000 calls of the artifact sleeps for 30 ms, the first of them at random in each process.
+(:mod:`quantbench.selftest.load`); their counts are kept in ``stalls.json``. Each times as long as one that follows a
+suspicious first stage; several of a first stage are one of them. Runs are drawn from them, with replacement and without
+the order in which they were recorded, and judged as one of 21 timed cells. In the series with a fault, one of 1,000
+calls of the artifact sleeps for 30 ms, the first of them at random in each process.
 """
 
 import argparse
@@ -25,21 +26,25 @@ from quantbench.core.arrays import Array
 from quantbench.core.options import RunOptions
 from quantbench.core.stats import upper_bound
 from quantbench.engine import measurements
+from quantbench.engine.turns import EXPECTED, cost_of
 from quantbench.measure.latency import CALLS, Blocks, Latency, save_inputs, time_once
 from quantbench.measure.latency import Process as TimedProcess
 from quantbench.records import Accepted, BaselineValue, Measurement, Stalls, Verdict
-from quantbench.records.measurements import RATIO, STALLS
+from quantbench.records.measurements import RATIO, STALLS, TO_YARDSTICK
 from quantbench.reference.model import load_models
 from quantbench.selftest.latency import PER_RUN, SECONDS, SHARE, SUBJECT
 from quantbench.selftest.load import busy
+from quantbench.variants import FLOAT_CONTROL
 
 from studies import _common
 
 STALL = (1000, 0.03)
-LENGTH = 4  # processes of each series in one round
+LENGTH = 2  # processes of each series in one round
 ALPHA = gate.beside_share(SHARE)[1]
 # Microseconds of a call; blocks that are interrupted, where the machine is loaded; processes from which runs are drawn.
-SIMULATED, LOAD, SIMULATED_POOL = (15, 50, 100, 200, 300), 0.05, 480
+SIMULATED, LOAD, SIMULATED_POOL = (15, 50, 100, 200, 300, 500, 900), 0.05, 240
+# Machines on which nothing is wrong: blocks that are interrupted; and a level at which false reds can be counted.
+LOADS, LENIENT = (0.0, 0.0003, 0.004, LOAD), 0.05
 _RECORDING = "stalls.json"
 
 
@@ -83,16 +88,18 @@ class Process:
     Attributes:
         load: whether our random load ran.
         microseconds: of a typical call.
-        counts: of each length: longer, then stalls, lost, usual and calls of the artifact, and of what was beside it.
+        counts: of each length: longer, then stalls, lost, usual and calls of the artifact, and of that beside it.
+        workload: the same of the artifact and the reference workload.
     """
 
     series: Series
     load: bool
     microseconds: float
     counts: list[list[float]]
+    workload: list[list[float]]
 
-    def stalls(self) -> list[Stalls]:
-        """Return the counts as a run has them."""
+    def stalls(self, workload: bool = False) -> list[Stalls]:
+        """Return the counts as a run has them, beside the other artifact or the reference workload."""
         names = ("stalls", "lost", "usual", "calls")
         return [
             Stalls.model_validate(
@@ -102,7 +109,7 @@ class Process:
                     "beside": dict(zip(names, rest[4:], strict=True)),
                 }
             )
-            for longer, *rest in self.counts
+            for longer, *rest in (self.workload if workload else self.counts)
         ]
 
 
@@ -128,10 +135,12 @@ def record(count: int, processes: list[Process], keep: Callable[[], None]) -> No
                     one = turns[place]
                     more: dict[str, Any] = {"stall": STALL} if one.stalls else {}
                     pair = files[one.model, one.variant], files[one.model, one.beside]
-                    timed = time_once(*pair, inputs[one.model], SECONDS, 1, seed + int(place), calls=CALLS, **more)
-                    found = Latency([timed]).stalls("control", "yardstick")
-                    if found:
-                        processes.append(Process(one, load, 1e6 * timed["variant"].typical, _flat(found[0])))
+                    more["calls"] = CALLS * gate.LONGER_PROCESSES
+                    seconds = SECONDS * gate.LONGER_PROCESSES
+                    timed = Latency([time_once(*pair, inputs[one.model], seconds, 1, seed + int(place), **more)])
+                    found = [*timed.stalls("control"), *timed.stalls("yardstick")]
+                    if len(found) == 2:
+                        processes.append(Process(one, load, timed.microseconds()[0], *map(_flat, found)))
             keep()
             print(f"recorded {done + LENGTH} of {count} processes of each series", flush=True)
 
@@ -147,7 +156,7 @@ def _flat(found: Sequence[Stalls]) -> list[list[float]]:
 
 
 def simulated(
-    random: np.random.Generator, micro: float, every: float, load: float, length: float = STALL[1]
+    random: np.random.Generator, micro: float, every: float, load: float, length: float = STALL[1], longer: int = 1
 ) -> TimedProcess:
     """Make up a process of a quarter of a second that times an artifact, float32 and the reference workload in turns.
 
@@ -156,11 +165,12 @@ def simulated(
         every: calls from one stall of the artifact to the next; 0 for none.
         load: share of blocks that other programs interrupt, for 6 ms on average, whichever is timed.
         length: of a stall, in seconds.
+        longer: how many times a quarter of a second it lasts.
     """
 
     def blocks(call: float, stalling: float) -> Blocks:
         calls = max(1, round(2e-4 / call))
-        turns = int(0.25 / (3 * 2e-4 + 3 * call))
+        turns = longer * int(0.25 / (3 * 2e-4 + 3 * call))
 
         def timed(n: int, in_each: int) -> Array:
             interrupted = np.where(random.random(n) < load * in_each * call / 2e-4, random.gamma(4, 1.5e-3, n), 0.0)
@@ -169,7 +179,7 @@ def simulated(
 
         whole = timed(turns, calls + 1)
         own = np.full(turns, call)
-        return Blocks(own, own, calls=timed(100, 1), whole=whole, in_whole=calls + 1)
+        return Blocks(own, own, calls=timed(longer * 100, 1), whole=whole, in_whole=calls + 1)
 
     call = 1e-6 * micro
     return {"control": blocks(call, 0.0), "variant": blocks(call, every), "yardstick": blocks(5e-5, 0.0)}
@@ -193,43 +203,67 @@ def _typical() -> tuple[Measurement, BaselineValue]:
     return taken, known
 
 
-def judged(pool: Sequence[list[Stalls]], random: np.random.Generator) -> tuple[Verdict, int, str]:
-    """Draw one run of a cell from its processes; return the verdict, the stages that it took, and the words."""
-    order = [pool[place] for place in random.permutation(len(pool))]
-    while len(order) < gate.STAGES[-1] * PER_RUN:  # of a small pool some processes are drawn twice
-        order += [pool[place] for place in random.permutation(len(pool))]
+class Judged(NamedTuple):
+    """What one run of a cell came to.
+
+    Attributes:
+        processes: that it took.
+        cost: time that they took, by those of a first stage.
+    """
+
+    verdict: Verdict
+    processes: int
+    cost: float
+
+
+def judged(
+    pool: Sequence[list[Stalls]], random: np.random.Generator, ratio: str = RATIO, alpha: float = ALPHA
+) -> Judged:
+    """Draw one run of a cell from its processes, and judge it.
+
+    Args:
+        ratio: name of the typical call's measurement, which tells what the artifact is beside.
+    """
     typical, accepted = _typical()
     known = gate.AcceptedLatency(accepted, {})
     stages: list[dict[str, Measurement]] = []
-    while not stages or gate.unclear_beside(stages, RATIO, known, ALPHA):
-        count = PER_RUN * gate.next_stage(len(stages))
-        stages.append(measurements.stalls(order[:count]) | {RATIO: typical})
-        order = order[count:]
-    found = [one for one in gate.latency_beside(SUBJECT, stages, RATIO, known, ALPHA) if one.measurement == STALLS]
-    return (found[0].verdict, len(stages), found[0].message) if found else (Verdict.PASS, len(stages), "")
+    processes, cost, longer = 0, 0.0, 1
+    while not stages or gate.unclear_beside(stages, ratio, known, alpha):
+        times = gate.next_stage(len(stages))
+        drawn = random.integers(len(pool), size=PER_RUN * times * longer // gate.LONGER_PROCESSES)
+        stages.append(measurements.stalls([pool[one] for one in drawn]) | {ratio: typical})
+        processes, cost = processes + PER_RUN * times, cost + times * cost_of(longer)
+        longer = gate.longer_processes(stages[0], ratio, known)
+    found = [one for one in gate.latency_beside(SUBJECT, stages, ratio, known, alpha) if one.measurement == STALLS]
+    return Judged(found[0].verdict if found else Verdict.PASS, processes, cost)
 
 
-def _row(series: Series, processes: Sequence[Process], trials: int) -> list[str]:
+def _shares(runs: Sequence[Judged]) -> list[str]:
+    """Return how many runs are red, how many warn, and the means of their processes and of their cost."""
+    verdicts = Counter(run.verdict for run in runs)
+    means = np.mean([(run.processes, run.cost) for run in runs], axis=0)
+    return [str(verdicts[Verdict.REGRESSED]), str(verdicts[Verdict.WARN]), f"{means[0]:.1f}", f"{means[1]:.2f}"]
+
+
+def _row(series: Series, processes: Sequence[Process], trials: int, workload: bool = False) -> list[str]:
     own = [one for one in processes if one.series == series]
-    pool = [one.stalls() for one in own]
-    random = np.random.default_rng(0)
-    found = [judged(pool, random) for _ in range(trials)]
-    verdicts = Counter(verdict for verdict, _, _ in found)
-    shortest = [one[0] for one in pool]
-    calls = sum(one.artifact.calls for one in shortest) / len(own)
+    pool = [one.stalls(workload) for one in own]
+    random, ratio = np.random.default_rng(0), TO_YARDSTICK if workload else RATIO
+    red, *more = _shares([judged(pool, random, ratio) for _ in range(trials)])
+    shortest, longest = ([one[place] for one in pool] for place in (0, -1))
+    calls = sum(one.artifact.calls for one in shortest) / len(own) / gate.LONGER_PROCESSES
     sides = [sum(getattr(one, side).stalls for one in shortest) for side in ("artifact", "beside")]
     usual = [sum(getattr(one, side).usual for one in shortest) for side in ("artifact", "beside")]
     row = [
-        series.name,
+        f"{series.model}/{series.variant} beside the workload" if workload else series.name,
         f"{np.median([one.microseconds for one in own]):.0f}",
         str(len(own)),
         f"{calls:.0f}",
         f"{sides[0]} of {sum(sides)} ({sum(sides) * usual[0] / sum(usual):.0f})",
-        f"{verdicts[Verdict.REGRESSED]} of {trials}",
-        str(verdicts[Verdict.WARN]),
-        f"{np.mean([PER_RUN * gate.STAGES[stages - 1] for _, stages, _ in found]):.1f}",
+        f"{red} of {trials}",
+        *more,
     ]
-    return row if series.stalls else [*row, *_spread(shortest)]
+    return row if series.stalls else [*row, *_spread(shortest), *_spread(longest)]
 
 
 def _spread(counts: Sequence[Stalls]) -> list[str]:
@@ -241,6 +275,8 @@ def _spread(counts: Sequence[Stalls]) -> list[str]:
     sides = [(one.artifact, one.beside) for one in counts]
     stalls = np.array([[side.stalls for side in both] for both in sides], float)
     usual = np.array([[side.usual for side in both] for both in sides])
+    if not stalls.sum(axis=0).all():
+        return ["", ""]
     artifact, beside = stalls.sum(axis=0) / usual.sum(axis=0)
     odds, n = artifact / beside, stalls.sum(axis=1)
     share = odds * usual[:, 0] / (odds * usual[:, 0] + usual[:, 1])
@@ -250,53 +286,86 @@ def _spread(counts: Sequence[Stalls]) -> list[str]:
     return [f"{odds:.2f}", f"{chi2 / df:.2f} (p = {special.chdtrc(df, chi2):.2g})"]
 
 
-def _simulated(micro: float, trials: int) -> list[str]:
-    """Return the calls of a process, and how often a made-up artifact that stalls is red, idle and loaded."""
+def _made_up(random: np.random.Generator, micro: float, every: float, load: float, float32: bool) -> list[list[Stalls]]:
+    """Make up processes; what is timed in turns with float32 is the reference workload alone."""
+    longer = gate.LONGER_PROCESSES
+    timed = Latency([simulated(random, micro, every, load, longer=longer) for _ in range(SIMULATED_POOL)])
+    return timed.stalls("yardstick" if float32 else "control")
 
-    def counts(random: np.random.Generator, load: float) -> list[Stalls]:
-        [found] = Latency([simulated(random, micro, STALL[0], load)]).stalls("control", "yardstick")
-        return found
 
-    reds = []
-    for load in (0.0, LOAD):
+def _stalling(micro: float, trials: int) -> list[str]:
+    """Return the calls of a process, and how often a made-up artifact that stalls is red, and at which cost."""
+    row = []
+    for load, float32 in ((0.0, False), (LOAD, False), (0.0, True)):
         random = np.random.default_rng(0)
-        pool = [counts(random, load) for _ in range(SIMULATED_POOL)]
-        reds.append(sum(judged(pool, random)[0] is Verdict.REGRESSED for _ in range(trials)))
-    return [str(pool[0][0].artifact.calls), *(str(red) for red in reds)]
+        pool = _made_up(random, micro, STALL[0], load, float32)
+        ratio = TO_YARDSTICK if float32 else RATIO
+        red, _, _, cost = _shares([judged(pool, random, ratio) for _ in range(trials)])
+        row.append(f"{red} ({cost})")
+    return [f"{micro:,}", str(pool[0][0].artifact.calls // gate.LONGER_PROCESSES), *row]
+
+
+def _healthy(micro: float, load: float, trials: int) -> list[str]:
+    """Return how often nothing is wrong and red, at the level of a run and at a lenient one, and at which cost."""
+    row = [f"{micro:,}", f"{100 * load:g}"]
+    for float32 in (False, True):
+        random = np.random.default_rng(1)
+        pool = _made_up(random, micro, 0.0, load, float32)
+        ratio = TO_YARDSTICK if float32 else RATIO
+        red, _, _, cost = _shares([judged(pool, random, ratio) for _ in range(trials)])
+        lenient = _shares([judged(pool, random, ratio, LENIENT) for _ in range(trials)])[0]
+        row += [red, lenient, cost]
+    return row
 
 
 def report(processes: Sequence[Process], machine: str, trials: int) -> list[str]:
     """Write the report's paragraphs and tables."""
     headers = ["artifact", "µs a call", "processes", "calls each", "stalls (in proportion)", "red", "warn"]
-    headers.append("processes a cell")
+    headers += ["processes a cell", "cost"]
 
     def rows(stalls: bool) -> list[list[str]]:
         counted = {one.series for one in processes}
         return [_row(one, processes, trials) for one in RECORDED if one.stalls == stalls and one in counted]
 
-    of_spread = ["odds ratio", "chi²/df of processes"]
+    of_spread = [f"{longer}: {name}" for longer in ("1 ms", "20 ms") for name in ("odds ratio", "chi²/df of processes")]
     healthy = rows(False)
+    counted = {one.series for one in processes}
+    alone = [one for one in RECORDED if one.variant == FLOAT_CONTROL and not one.stalls and one in counted]
+    healthy += [_row(one, processes, trials, workload=True) for one in alone]
     reds, drawn = sum(int(row[5].split()[0]) for row in healthy), trials * len(healthy)
     return [
         "# Stalls",
         machine,
-        f"{len(processes):,} processes of {SECONDS:g} s, {sum(one.load for one in processes)} of them beside our load. "
+        f"{len(processes):,} processes of {SECONDS * gate.LONGER_PROCESSES:g} s, "
+        f"{sum(one.load for one in processes)} of them beside our load. "
         f"A run is red at p = {ALPHA:.2g}, its share as one of 21 timed cells; stages end at "
         f"{', '.join(str(PER_RUN * stage) for stage in gate.STAGES)} processes. Stalls of 1 ms and longer are those of "
-        "the artifact, of all that was timed in turns, and in parentheses what its share of the time would give it. "
+        "the artifact, of it and what is beside it, and in parentheses what its share of the time would give it. "
         "The odds ratio is that of a stall of the artifact to one of what is beside it, in the same time. Chi²/df is 1 "
         "where the artifact's part of the stalls scatters between processes as a binomial does. Series are recorded in "
-        "random order and runs drawn without it, so that bursts across processes do not show here.",
+        "random order and runs drawn without it, so that bursts across processes do not show here. Cost is the time "
+        f"that a cell takes, by that of a first stage: a process takes {EXPECTED - 1:g} times as long to "
+        f"start as it times, and where the first stage suspects stalls, later ones time {gate.LONGER_PROCESSES} times "
+        "as long.",
         "## Nothing is wrong",
         _common.table([*headers, *of_spread], healthy),
         f"{reds} of {drawn:,} red (95 % upper bound {100 * upper_bound(reds, drawn):.2f} %).",
         f"## {1e3 * STALL[1]:g} ms in one of {STALL[0]:,} calls",
         _common.table(headers, rows(True)),
         "## The same by simulation",
-        f"Red of {trials} runs, where other programs interrupt no block, or one in {1 / LOAD:.0f} for 6 ms.",
+        f"Red of {trials} runs, and in parentheses their cost, where other programs interrupt no block, or one in "
+        f"{1 / LOAD:.0f} of 0.2 ms for 6 ms. Beside float32 runs the reference workload alone.",
         _common.table(
-            ["µs a call", "calls each", "idle", "loaded"],
-            [[str(micro), *_simulated(micro, trials)] for micro in SIMULATED],
+            ["µs a call", "calls each", "idle", "loaded", "float32, idle"],
+            [_stalling(micro, trials) for micro in SIMULATED],
+        ),
+        "## Nothing is wrong, by simulation",
+        f"Red of {trials} runs at the level of a run, and at {100 * LENIENT:g} % instead, by how many of 100 blocks of "
+        "0.2 ms other programs interrupt.",
+        _common.table(
+            ["µs a call", "interrupted, %", "red", f"red at {LENIENT:g}", "cost"]
+            + [f"float32: {name}" for name in ("red", f"red at {LENIENT:g}", "cost")],
+            [_healthy(micro, load, trials) for micro in SIMULATED[::2] for load in LOADS],
         ),
         "A process makes as many calls as the column says, so that a stall which only comes after more of them in one "
         "process is not seen.",
@@ -313,9 +382,7 @@ def main() -> None:
     recording: Path = options.report_dir / _RECORDING
     kept: dict[str, Any] = {"machine": "", "processes": []}
     kept = json.loads(recording.read_text()) if recording.exists() else kept | {"machine": _common.machine()}
-    processes = [
-        Process(Series(*one["series"]), one["load"], one["microseconds"], one["counts"]) for one in kept["processes"]
-    ]
+    processes = [Process(**{**one, "series": Series(*one["series"])}) for one in kept["processes"]]
 
     def keep() -> None:
         kept["processes"] = [asdict(one) for one in processes]

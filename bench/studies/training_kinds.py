@@ -1,12 +1,13 @@
 """Test which trained cells of a model spread alike over seeds, from the baselines alone.
 
-    python -m studies.training_kinds > reports/reference/training_kinds.md
+    python -m studies.training_kinds --report-dir reports/reference
 
 Each way to part the cells with several seeds is tested on every model: Bartlett's test on the pooled variances of the
 kinds, and Levene's on the scores less their cell's mean. A partition is worth having where kinds differ, where cells of
 one kind do not, and where a cell's spread is foretold better by the others of its kind than by all others.
 """
 
+import argparse
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -86,8 +87,8 @@ def foretold(scores: Scores, kind: Kind) -> float:
     return total
 
 
-def main() -> None:
-    """Print both tables."""
+def report() -> str:
+    """Write both tables."""
     from scipy.stats import chi2
 
     models = {path.stem: several_seeds(path) for path in sorted((CHECKOUT / "baselines").glob("*.json"))}
@@ -99,13 +100,12 @@ def main() -> None:
         statistic, degrees = (sum(column) for column in zip(*between, strict=True))
         gain = sum(foretold(scores, kind) - together[model] for model, scores in models.items())
         rows.append([what, f"{statistic:.1f} ({degrees})", f"{chi2.sf(statistic, degrees):.2g}", f"{gain:+.1f}"])
-    print("# Which trained cells of a model spread alike over seeds (`studies.training_kinds`)\n")
-    print(f"{sum(map(len, models.values()))} cells with several seeds, in {len(models)} models.\n")
-    print(
-        _common.table(
-            ["cells parted by", "Bartlett's chi² (degrees)", "p", "log-likelihood gained, cells left out"], rows
-        )
-    )
+    headers = ["cells parted by", "Bartlett's chi² (degrees)", "p", "log-likelihood gained, cells left out"]
+    told = [
+        "# Which trained cells of a model spread alike over seeds (`studies.training_kinds`)",
+        f"{sum(map(len, models.values()))} cells with several seeds, in {len(models)} models.",
+        _common.table(headers, rows),
+    ]
     chosen, rows = PARTITIONS["weights restricted (pruned, clustered, int4)"], []
     for model, scores in models.items():
         of_kinds = kinds(scores, chosen)
@@ -115,7 +115,19 @@ def main() -> None:
         p_values = [f"{chi2.sf(statistic, degrees):.3f}", f"{levene(scores, chosen):.3f}"]
         rows.append([model, *shown, *p_values, ", ".join(f"{chi2.sf(*one):.2f}" for one in within)])
     headers = ["model", "free: sd, % (degrees)", "restricted: sd, % (degrees)", "Bartlett p", "Levene p", "p within"]
-    print(f"\nThe one that is used, by model:\n\n{_common.table(headers, rows)}")
+    return "\n\n".join([*told, "The one that is used, by model:", _common.table(headers, rows)]) + "\n"
+
+
+def main() -> None:
+    """Print the tables, and write them where a folder is given."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--report-dir", type=Path, help="folder that gets training_kinds.md")
+    folder: Path | None = parser.parse_args().report_dir
+    text = report()
+    print(text, end="")
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "training_kinds.md").write_text(text)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import ROOT, Quantbench
+from made_up_runs import cell
+from made_up_runs import side as side_of
 from quantbench.ab import check, environments, mixed, result, runs
 from quantbench.ab.environments import Resolved, requirements, resolve, side
 from quantbench.ab.mixed import Artifact
@@ -24,10 +26,11 @@ from quantbench.core import child_process
 from quantbench.core.child_process import HERE, Interpreter
 from quantbench.core.options import RunOptions
 from quantbench.errors import BadInput
-from quantbench.measure.interleaved import Contestant, time_interleaved
+from quantbench.measure.interleaved import Contestant, InterleavedTimes, time_interleaved
 from quantbench.measure.latency import LatencyFailed, save_inputs
 from quantbench.reference.model import load_models
 from quantbench.tflite.edit import without_stamp
+from studies.stalls import simulated
 
 
 @pytest.fixture(autouse=True)
@@ -167,6 +170,29 @@ def _artifact(variant: str) -> Path:
     built = build.artifact(model, VARIANTS[variant], 0, None, Store(default_root()))
     assert built.path is not None
     return built.path
+
+
+def test_stalls_are_compared_by_what_took_turns() -> None:
+    random = np.random.default_rng(0)
+
+    def turns(new: str, old: str) -> InterleavedTimes:
+        made = [simulated(random, 50, 1000, 0.0) for _ in range(12)]  # of which the variant stalls
+        return InterleavedTimes([{"new": one[new], "old": one[old]} for one in made])
+
+    found = [check._stalls(turns(*names)) for names in (("variant", "control"), ("control", "variant"))]
+    sides = side_of([cell()]), side_of([cell()])
+    outcomes = [
+        next(item for item in compared.items if item.measurement == "stalls")
+        for stalls in found
+        for compared in [compare(*sides, lambda _: "", timed={"m/v": Timed([1e-4] * 12, [1e-4] * 12, stalls)})]
+    ]
+    assert [item.outcome for item in outcomes] == [Outcome.WORSE, Outcome.BETTER]
+    assert re.fullmatch(
+        r"\d\d stalls of 1 ms and longer, 0 of the old one, in 12 interleaved pairs of fresh processes \(exact "
+        r"binomial test\)",
+        outcomes[0].why,
+    )
+    assert (outcomes[0].old, outcomes[1].new) == (0.0, 0.0)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 from conftest import accepted
 from made_up_cells import FLOAT, HALF, Run, baseline, model, outcome, run, timed
 from made_up_runs import answers
+from quantbench import gate
 from quantbench.build.store import Store
 from quantbench.core.options import RunOptions
 from quantbench.engine import exclusive, measurements
@@ -18,6 +19,7 @@ from quantbench.engine.timing import Timing
 from quantbench.measure import gpu, latency, memory
 from quantbench.records import BaselineCell, Device, Judgement, Kind, Verdict
 from quantbench.reference.metrics import MEAN_SQUARED_ERROR
+from studies.stalls import simulated
 
 OUTCOMES = {cell: [outcome(artifact=Path(f"/{cell}.tflite"))] for cell in (FLOAT, HALF)}
 
@@ -28,12 +30,15 @@ class Machine:
     def __init__(self, *ratios: float) -> None:
         self.ratios = list(ratios)
         self.times: list[int] = []
+        self.longer: list[int] = []
 
     def __call__(self, function: Any, *given: Any) -> Any:
         if function is memory.start_up:
             raise memory.MemoryFailed("no process was started")
         assert function is latency.measure
-        self.times.append(given[-1])
+        *_, times, longer = given
+        self.times.append(times)
+        self.longer.append(longer)
         if not self.ratios:
             raise latency.LatencyFailed("it crashed")
         return timed(self.ratios.pop(0))
@@ -114,6 +119,23 @@ def test_what_stays_unclear_is_measured_twice_as_long_and_no_more(tmp_path: Path
     [found] = latencies(made, machine, tmp_path, said)
     assert (machine.times, machine.ratios, found.measured) == ([1, 1, 2], [9.0], 3)
     assert any("not clear whether it is slower than its baseline; measuring twice as long" in line for line in said)
+
+
+class Stalling(Machine):
+    """In place of fresh processes: those of an artifact that stalls for 30 ms in one of 1,000 calls of 300 µs."""
+
+    def __call__(self, function: Any, *given: Any) -> Any:
+        super().__call__(function, *given)
+        random, longer = np.random.default_rng(len(self.times)), self.longer[-1]
+        return latency.Latency([simulated(random, 300, 1000, 0.0, longer=longer) for _ in range(12 * self.times[-1])])
+
+
+def test_where_stalls_are_suspected_later_processes_time_longer(tmp_path: Path) -> None:
+    made, machine = run(OUTCOMES, ratio_of_half(1.0), [Kind.LATENCY]), Stalling(*[1.0] * 3)
+    found = latencies(made, machine, tmp_path)
+    assert [one.measurement for one in found if one.verdict is Verdict.REGRESSED] == ["stalls"]
+    assert machine.times == [1, 1, 2][: len(machine.times)]
+    assert machine.longer == [1, gate.LONGER_PROCESSES, gate.LONGER_PROCESSES][: len(machine.times)]
 
 
 @pytest.mark.parametrize(("host", "verdict"), [("here", Verdict.REGRESSED), ("there", Verdict.WARN)])

@@ -10,6 +10,7 @@ import pytest
 from conftest import accepted
 from made_up_cells import FLOAT, FULL, HALF, Run, baseline, outcome, run, timed
 from made_up_runs import answers
+from quantbench import gate
 from quantbench.build import packages
 from quantbench.build.artifact import ARTIFACT
 from quantbench.build.store import Store
@@ -18,10 +19,10 @@ from quantbench.engine import accepted as known
 from quantbench.engine.exclusive import Alone
 from quantbench.engine.progress import Lines
 from quantbench.engine.timing import Timing
-from quantbench.engine.turns import Turns
+from quantbench.engine.turns import Turns, cost_of
 from quantbench.errors import BadInput
 from quantbench.measure import latency, memory, turns, work
-from quantbench.records import BaselineCell, Judgement, Kind, Verdict
+from quantbench.records import BaselineCell, Judgement, Kind, Stalls, Verdict
 
 HERE = "2.3.0 aaaaaaaaaaaa"
 OLD = "2.2.0 bbbbbbbbbbbb"
@@ -36,13 +37,14 @@ class Machine:
 
     Attributes:
         asked: the files and packages that were timed in turns.
-        times: how long each, in units of the first stage.
+        times, longer: how many processes each, and how long they time, in units of the first stage.
     """
 
     def __init__(self, in_turns: Mapping[str, float] | None = None, ratio: float = 0.5) -> None:
         self.in_turns, self.ratio = dict(in_turns or {}), ratio
         self.asked: list[tuple[str, str, Path | None]] = []
         self.times: list[int] = []
+        self.longer: list[int] = []
 
     def __call__(self, function: Callable[..., Any], *given: Any) -> Any:
         if function is memory.start_up:
@@ -50,9 +52,10 @@ class Machine:
         if function is latency.measure:
             return timed(self.ratio)
         assert function is turns.measure
-        artifact, accepted_one, _, _, _, folder, times = given
+        artifact, accepted_one, _, _, _, folder, times, longer = given
         self.asked.append((artifact.name, accepted_one.read_text(), folder))
         self.times.append(times)
+        self.longer.append(longer)
         if artifact.name not in self.in_turns:
             raise latency.LatencyFailed("it crashed")
         return timed(self.in_turns[artifact.name])
@@ -244,6 +247,24 @@ def test_what_stays_unclear_in_turns_is_timed_twice_as_long_and_no_more(tmp_path
     assert "m/ptq_float16: seems slower than its accepted artifact; measuring again to confirm" in made.said
     words = "still not clear whether it is slower than its accepted artifact; measuring twice as long"
     assert f"m/ptq_float16: {words}" in made.said
+
+
+def test_where_stalls_are_suspected_in_turns_later_processes_time_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, machine = Made(tmp_path, {"ptq_float16": b"old"}, turns_budget=1e9), Ratios(1.0, 1.0, 1.0)
+    made.keep(b"old")
+    counts = [{"stalls": count, "lost": 0.03 * count, "usual": 1.0, "calls": 5000} for count in (8, 0)]
+    stalls = Stalls.model_validate({"longer": 1e-3, "artifact": counts[0], "beside": counts[1]})
+    monkeypatch.setattr(latency.Latency, "stalls", lambda timed, *_: [[stalls]] * len(timed.processes))
+    found = made.judged(machine)
+    assert [one.measurement for one in found if one.verdict is Verdict.REGRESSED] == ["stalls"]
+    assert machine.longer == [1, gate.LONGER_PROCESSES][: len(machine.longer)]
+    assert len(machine.longer) > 1
+
+
+def test_a_process_that_times_four_times_as_long_takes_twice_as_long() -> None:
+    assert (cost_of(1), cost_of(4)) == (1, 2)
 
 
 def test_what_the_time_leaves_undecided_is_a_warning_without_a_baseline(tmp_path: Path) -> None:

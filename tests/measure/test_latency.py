@@ -30,6 +30,7 @@ from quantbench.records import Accepted, BaselineCell, Cell, Kind, Loosened, Mea
 from quantbench.records.measurements import name_at, threads_in
 from quantbench.reference.model import load_models
 from quantbench.report.latency import section
+from studies.stalls import simulated
 
 MODEL: Any = None  # nothing here looks at it
 
@@ -396,6 +397,32 @@ def test_a_planted_stall_is_counted_in_a_real_process(tmp_path: Path) -> None:
     assert found.n == 2
 
 
+def test_a_slow_float32_hides_stalls_and_the_report_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def timed(micro: float, float32: float) -> Latency:
+        random = np.random.default_rng(0)
+        fast, slow = simulated(random, micro, 0, 0.0), simulated(random, float32, 0, 0.0)
+        return Latency([fast | {"control": slow["control"]}] * 6)
+
+    assert measurements.uncounted_stalls(timed(300.0, 600.0), "v") == ""
+    found = timing.Timing(RunOptions(), print)
+    _replayed(monkeypatch, timed(300.0, 1400.0), timed(1500.0, 300.0))
+    found.once("m/v", MODEL, Path("v"), Path("c"))
+    assert "stalls" not in found.measurements("m/v")
+    assert found.untimed["m/v"]["stalls"] == (
+        "float32's blocks take 2.8 ms, and other programs interrupt too many of those that take more than 2 ms"
+    )
+    found.once("m/w", MODEL, Path("v"), Path("c"))
+    assert found.untimed["m/w"]["stalls"].startswith("its own blocks take 3")
+    common: dict[str, Any] = {"model": "m", "family": "ptq", "metric": "accuracy", "metric_unit": "pp"}
+    cells = [
+        Cell(**common, id=cell, variant=cell[2:], measurements=found.measurements(cell), untimed=found.untimed[cell])
+        for cell in ("m/v", "m/w")
+    ]
+    text = section(cells)
+    assert "- Not counted: stalls (`v`): float32's blocks take 2.8 ms, and other programs" in text
+    assert "- Not counted: stalls (`w`): its own blocks take 3" in text
+
+
 def test_only_an_update_of_what_stalls_accepts_stalls() -> None:
     def cell_with(count: int, processes: int = 12) -> Cell:
         common: dict[str, Any] = {"model": "m", "family": "ptq", "metric": "accuracy", "metric_unit": "pp"}
@@ -414,25 +441,33 @@ def test_only_an_update_of_what_stalls_accepts_stalls() -> None:
     entry, moves = update_cell.taken(cell_with(20, 4), BaselineCell(), accepted(1.0).accepted, report, 0)
     [value] = entry.by_machine["stalls"].values()
     assert (value.value, value.tolerance) == (pytest.approx(0.596), TOLERANCES["stalls"])
+    assert [one.artifact.stalls for one in value.stalls or []] == [80]
     assert not list(mismatches(entry, None))
     assert any(move.measurement == "stalls" and move.moves for move in moves)
     again, moves = update_cell.taken(cell_with(0), entry, accepted(1.0).accepted, report, 0)
     assert "stalls" not in again.by_machine
     assert any(move.measurement == "stalls" and move.new == 0 for move in moves)
-    few, moves = update_cell.taken(cell_with(0, 2), entry, accepted(1.0).accepted, report, 0)
-    assert few.by_machine["stalls"] == entry.by_machine["stalls"]  # two processes tell nothing
-    assert not any(move.measurement == "stalls" and move.moves for move in moves)
+    for unclear in (cell_with(0, 2), cell_with(1)):  # two processes tell nothing, and fewer stalls are not none
+        kept, moves = update_cell.taken(unclear, entry, accepted(1.0).accepted, report, 0)
+        assert kept.by_machine["stalls"] == entry.by_machine["stalls"]
+        assert not any(move.measurement == "stalls" and move.moves for move in moves)
 
 
 def test_a_later_stage_has_as_many_processes_as_several_first_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken: list[float] = []
-    monkeypatch.setattr(latency, "time_once", lambda _v, _c, _i, seconds, *_, **__: taken.append(seconds) or {})
+    taken: list[tuple[float, int]] = []
+
+    def once(_v: Path, _c: Path, _i: Path, seconds: float, *_: object, calls: int, **__: object) -> dict[str, Blocks]:
+        taken.append((seconds, calls))
+        return {}
+
+    monkeypatch.setattr(latency, "time_once", once)
     monkeypatch.setattr(latency, "save_inputs", lambda _model, folder: folder / "inputs.npz")
     model = load_models(ROOT / "models")["seed_cnn"]
-    for times, count in ((1, 12), (2, 24)):
+    for times, longer, count in ((1, 1, 12), (2, 1, 24), (2, 4, 24)):
         taken.clear()
-        assert len(latency.measure(Path("v"), Path("c"), model, 3.0, times=times).processes) == count
-        assert set(taken) == {0.25}
+        made = latency.measure(Path("v"), Path("c"), model, 3.0, times=times, longer=longer)
+        assert len(made.processes) == count
+        assert set(taken) == {(0.25 * longer, latency.CALLS * longer)}
 
 
 def test_an_update_takes_the_latency_beside_the_typical_call() -> None:

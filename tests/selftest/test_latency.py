@@ -62,9 +62,9 @@ def test_rare_stalls_are_caught_by_their_number(monkeypatch: pytest.MonkeyPatch)
     ]
     caught = [one.caught[latency.OURS] for one in found]
     assert caught[0] == caught[2] == 10
+    assert caught[1] >= 9
     assert [suite._share_to_catch(one) for one in found] == [latency.STALLS_CAUGHT, 0.0, 0.0, 0.0]
-    assert found[0].note == ""
-    assert found[1].note.endswith(" a process, 700 are needed")
+    assert [one.note for one in found[:2]] == ["", ""]
 
 
 def test_a_dead_judge_of_stalls_makes_its_row_red_on_a_quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,3 +74,4 @@ def test_a_dead_judge_of_stalls_makes_its_row_red_on_a_quiet_machine(monkeypatch
     busy = _made_up(monkeypatch, 0.3)[0]
     assert suite._share_to_catch(busy) == 0
     assert busy.note.startswith("too few calls to see it: ")
+    assert busy.note.endswith(" a process, 400 are needed")

@@ -126,6 +126,13 @@ def of_stalls(table: int, column: int) -> list[str]:
     return [row[column].split()[0] for row in rows[2:]]
 
 
+def of_means(column: str) -> str:
+    """Return how often half a point in mobilenet_v2's restricted QAT is red, of the study of means over cells."""
+    text = (ROOT / "reports" / "reference" / "family_means.md").read_text()
+    rows = [[word.strip() for word in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    return next(row for row in rows if row[0] == "mobilenet_v2: QAT")[rows[0].index(column)]
+
+
 def listed(values: Sequence[str]) -> str:
     """Write values as a list in a sentence."""
     return f"{', '.join(values[:-1])} and {values[-1]}"
@@ -374,6 +381,10 @@ def facts() -> dict[str, list[str]]:
             f"{spread(worse_training(outcomes.CHANGED))} where every other cell",
             f"50 of 10,000 examples lost in one cell are red in {spread(power(50, 20))} with 20 flips each way, and in "
             f"{spread(power(50, 100))} with 100",
+            f"red in {of_means('5: each cell')} % of the runs by each cell, in "
+            f"{of_means('5: mean, by accepted seeds')} % by their mean, and in "
+            f"{of_means('5: mean, by its true spread')} % by",
+            f"with ten, it is {of_means('10: each cell')} % by each cell",
             catches[0].format("are"),
             *catches[1:],
             f"ends with status {Exit.GREEN}",
@@ -406,7 +417,14 @@ def facts() -> dict[str, list[str]]:
             f"loses more than {percent(_stalls.STALL_TOLERANCE)} of its time in stalls",
             f"is timed further, in up to {FIRST * _sequential.STAGES[-1]} processes",
             f"takes more than {1e3 * stalls.LONGEST_BLOCK:g} ms, because other programs",
-            f"red in {listed(of_stalls(3, 2)[1:])} of 200 runs where a call takes 50, 100, 200 and 300 µs",
+            f"red in {listed(of_stalls(3, 2)[1:])} of 200 runs where a call takes {listed(of_stalls(3, 0)[1:])} µs",
+            f"within {percent(_stalls.UNLIKE - 1)} as often; the reference workload up to "
+            f"{_stalls.UNLIKE_WORKLOAD:g} times less",
+            f"does, and lost more than {percent(_stalls.STALL_TOLERANCE)}. Then",
+            f"take less than {percent(_stalls.STALL_TOLERANCE)} of the time",
+            f"compared with the reference workload, in {listed(of_stalls(3, 4)[1:])}",
+            f"suspicious at p = {_latency.SUSPICION:g}, or where it stalls twice",
+            f"times {WORDS[_stalls.LONGER_PROCESSES]} times as long as one of the first stage",
             f"are red in {listed(of_stalls(2, 5))} of 200 runs where a call takes {listed(of_stalls(2, 1))} µs",
             f"Of {200 * len(of_stalls(1, 5)):,} runs in which nothing was wrong, "
             f"{sum(map(int, of_stalls(1, 5)))} were red",

@@ -168,14 +168,15 @@ def test_stalls_are_drawn_from_recorded_processes_and_judged() -> None:
         count = 6.0 if series.stalls else float(number % 6 == 1)
         own = [count, 0.03 * count, 0.07, 1400.0]
         counts = [[longer, *own, float(number % 3 == 0), 0.03, 0.14, 2800.0] for longer in (0.001, 0.02)]
-        return stalls.Process(series, False, 50.0, counts)
+        return stalls.Process(series, False, 50.0, counts, counts)
 
-    recorded = [process(series, number) for series in stalls.RECORDED for number in range(60)]
+    recorded = [process(series, number) for series in stalls.RECORDED for number in range(30)]
     text = "\n".join(stalls.report(recorded, "here", trials=5))
-    assert "0 of 45 red" in text
+    assert "0 of 55 red" in text
+    assert "| vit_tiny/float32 beside the workload " in text
     assert text.count("5 of 5") == len(stalls.ALIKE)
     assert "| seed_cnn/ptq_float16 beside float32 " in text
-    assert "| odds ratio   | chi²/df of processes   |" in text
+    assert "| 1 ms: odds ratio   | 1 ms: chi²/df of processes   |" in text
     assert stalls._flat(recorded[0].stalls()) == recorded[0].counts
 
 

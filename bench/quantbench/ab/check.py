@@ -24,10 +24,12 @@ from quantbench.core import config
 from quantbench.core.child_process import ChildFailed, Interpreter
 from quantbench.core.options import check_cache_size
 from quantbench.core.stats import trimmed_mean
+from quantbench.engine import measurements
 from quantbench.errors import BadInput, full_disk_named
 from quantbench.measure.interleaved import Contestant, InterleavedTimes, time_interleaved
-from quantbench.measure.latency import LatencyFailed, save_inputs
-from quantbench.records import Report, parts
+from quantbench.measure.latency import Latency, LatencyFailed, save_inputs
+from quantbench.records import Measurement, Report, parts
+from quantbench.records.measurements import STALLS
 from quantbench.reference.model import ReferenceModel, load_models
 from quantbench.variants import VARIANTS
 
@@ -171,9 +173,14 @@ def _time(result: Found, both: _Both, say: Say) -> None:
         except LatencyFailed as error:
             result.untimed[cell] = str(error)
             continue
-        result.timed[cell] = Timed(turns.seconds["old"], turns.seconds["new"])
+        result.timed[cell] = Timed(turns.seconds["old"], turns.seconds["new"], _stalls(turns))
         change = 100 * (trimmed_mean(turns.ratios("new", "old")).mean - 1)
         say(f"timed {place} of {len(wanted)}: {cell} {change:+.2f} %")
+
+
+def _stalls(turns: InterleavedTimes) -> Measurement | None:
+    pairs = Latency([{"variant": group["new"], "control": group["old"]} for group in turns.groups])
+    return measurements.stalls(pairs.stalls("control")).get(STALLS)
 
 
 def _not_timed(result: Found, cell: str) -> str:

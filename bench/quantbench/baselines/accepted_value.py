@@ -198,6 +198,7 @@ def latency_of(measured: Measurement, accepted: Accepted) -> BaselineValue:
         tolerance=gate.LATENCY_TOLERANCE,
         tolerance_from=gate.LATENCY_TOLERANCE_REASON,
         accepted=accepted,
+        stalls=measured.stalls,
     )
 
 

@@ -287,10 +287,11 @@ def _moves_of_stalls(
     measured, values = cell.measurements.get(STALLS), by_machine.get(STALLS, {})
     if measured is None:
         return []
-    old, found = values.get(machine), gate.stalls_to_accept(measured)
+    ratio = judged_latency(cell.variant)
+    old, found = values.get(machine), gate.stalls_to_accept(measured, ratio)
     if old is None and not found:
         return []
-    if old is not None and not found and gate.stalls_ended(measured, old):
+    if old is not None and not found and gate.stalls_ended(measured, ratio, old):
         values.pop(machine)
         if not values:
             by_machine.pop(STALLS, None)

@@ -10,7 +10,7 @@ from quantbench.comparison._types import Item, Outcome
 from quantbench.core.environment import memory_class, with_threads
 from quantbench.core.stats import Location, change_of, trimmed_mean
 from quantbench.records import Cell, Measurement
-from quantbench.records.measurements import INSTRUCTIONS, judged_latency, name_at, threads_in
+from quantbench.records.measurements import INSTRUCTIONS, STALLS, judged_latency, name_at, threads_in
 
 MOST_DIFFERENCES = 4
 
@@ -173,3 +173,28 @@ def turns(new: Cell, both: Both) -> Iterator[Item]:
         why=f"{len(timed.new)} interleaved pairs of fresh processes (trimmed mean of their ratios)",
     )
     yield with_interval(item, change)
+    yield from _stalls(new, timed.stalls)
+
+
+def _stalls(new: Cell, measured: Measurement | None) -> Iterator[Item]:
+    """Compare the stalls of both artifacts: those of each in proportion to the time that it took."""
+    tested = None if measured is None else gate.stalls_either_way(measured)
+    if measured is None or tested is None:
+        return
+    p_value, stalls = tested
+    sides = stalls.beside, stalls.artifact
+    old, now = (100 * side.lost / side.usual if side.usual else 0.0 for side in sides)
+    yield Item(
+        new.id,
+        STALLS,
+        Outcome.UNCHANGED,
+        old,
+        now,
+        "%",
+        now - old,
+        "%",
+        tolerance=100 * gate.STALL_TOLERANCE,
+        p_value=p_value,
+        why=f"{sides[1].stalls} stalls of {1e3 * stalls.longer:g} ms and longer, {sides[0].stalls} of the old one, in "
+        f"{measured.n} interleaved pairs of fresh processes (exact binomial test)",
+    )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from quantbench import gate
 from quantbench.core.arrays import Array
 from quantbench.errors import Exit
-from quantbench.records import FalseAlarms, Report
+from quantbench.records import FalseAlarms, Measurement, Report
 
 if TYPE_CHECKING:
     from quantbench.reference.metrics import Metric
@@ -50,10 +50,12 @@ class Timed:
 
     Attributes:
         old, new: seconds per call.
+        stalls: time that the new one loses in stalls beyond the old one; None where none were counted.
     """
 
     old: list[float]
     new: list[float]
+    stalls: Measurement | None = None
 
     def ratios(self) -> list[float]:
         """Return new / old, one value per group."""

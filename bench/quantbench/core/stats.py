@@ -77,14 +77,11 @@ def binomial_tail_with_own(k: int, n: int, share: float, own: float) -> float:
     return float(min(1.0, mass @ tails + (special.gammainc(k, own) if k else 1.0)))
 
 
-def permutation_below(new: Sequence[float], old: Sequence[float], rounds: int = 1999) -> float:
-    """Return the p-value of a mean as far below another one, where all values may change places (Fisher 1935), by so
-    many random permutations.
-    """
-    together, random = np.array([*new, *old]), np.random.default_rng(0)
-    found = float(np.sum(new)) + 1e-9 * float(np.abs(together).sum())
-    below = sum(random.permutation(together)[: len(new)].sum() <= found for _ in range(rounds))
-    return float((1 + below) / (1 + rounds))
+def binomial_below_with_own(k: int, n: int, share: float, own: float) -> float:
+    """Compute the probability of at most k of n, where some belong there as in :func:`binomial_tail_with_own`."""
+    special, there = _special(), np.arange(k + 1)
+    mass = np.exp(special.xlogy(there, own) - own - special.gammaln(there + 1))
+    return float(mass @ special.bdtr(k - there, n - there, share))
 
 
 def paired_interval(pairs: Paired) -> float:

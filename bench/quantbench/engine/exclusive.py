@@ -189,16 +189,17 @@ class Alone:
                 more = more or gate.unclear_beside(stages, name, known, of_others)
             return found, more
 
+        longer = gate.longer_processes(measured, name, known) if threads == 1 else 1
         found, unclear = typical()
         while unclear and len(stages) < len(gate.STAGES):
             self._progress.say(f"{cell.id}: {why_further(len(stages), 'baseline')}")
             times = gate.next_stage(len(stages))
-            stages.append(timing.once(cell.id, cell.model, artifact, control, threads, times))
+            stages.append(timing.once(cell.id, cell.model, artifact, control, threads, times, longer))
             found, unclear = typical()
         if timing.recording and threads == 1 and len(stages) < len(gate.STAGES):
             self._progress.say(f"{cell.id}: timing on, for the baseline that it becomes")
             times = sum(map(gate.next_stage, range(len(stages), len(gate.STAGES))))
-            timing.once(cell.id, cell.model, artifact, control, threads, times)  # which judges nothing
+            timing.once(cell.id, cell.model, artifact, control, threads, times, longer)  # which judges nothing
         judged = [found]
         if threads == 1:
             judged = gate.slower_than_yardstick(judged, measured, gate.after_the_first(stages), known)

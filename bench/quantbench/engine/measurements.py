@@ -17,6 +17,7 @@ from quantbench.measure.instructions import Count
 from quantbench.measure.keras import InKeras
 from quantbench.measure.latency import Latency
 from quantbench.measure.memory import Memory, StartUp
+from quantbench.measure.stalls import LONGEST_BLOCK
 from quantbench.records import Measurement, Stalls
 from quantbench.records.measurements import (
     BY_THREADS,
@@ -161,12 +162,28 @@ def latency(timed: Latency) -> dict[str, Measurement]:
 
 def beside(timed: Latency, variant: str) -> dict[str, Measurement]:
     """Return what is judged beside the typical call, as ratios to the float control, or its own to the yardstick."""
-    base: Literal["control", "yardstick"] = "yardstick" if variant == FLOAT_CONTROL else "control"
+    base = _base(variant)
     unit = {"control": "ratio to float32", "yardstick": "ratio to yardstick"}[base]
     units = {OFF_CORE: "fraction", OF_YARDSTICK: "ratio to yardstick"}
     found = {name: over_processes(values, units.get(name, unit)) for name, values in timed.beside(base).items()}
-    all_beside: tuple[Literal["control", "yardstick"], ...] = (base,) if base == "yardstick" else (base, "yardstick")
-    return found | stalls(timed.stalls(*all_beside))
+    return found | stalls(timed.stalls(base))
+
+
+def _base(variant: str) -> Literal["control", "yardstick"]:
+    return "yardstick" if variant == FLOAT_CONTROL else "control"
+
+
+def uncounted_stalls(timed: Latency, variant: str) -> str:
+    """Say why no stalls are counted; empty where they are, and with several threads, where they never are."""
+    blocks = timed.usual_blocks("variant", _base(variant))
+    slowest = max(blocks, key=blocks.__getitem__, default="")
+    if not slowest or blocks[slowest] <= LONGEST_BLOCK:
+        return ""
+    whose = {"variant": "its own", "control": "float32's", "yardstick": "the reference workload's"}[slowest]
+    return (
+        f"{whose} blocks take {1e3 * blocks[slowest]:.2g} ms, and other programs interrupt too many of those that take "
+        f"more than {1e3 * LONGEST_BLOCK:g} ms"
+    )
 
 
 def in_turns(timed: Latency) -> dict[str, Measurement]:

@@ -16,6 +16,7 @@ from quantbench.core.threads import cores, thread_counts
 from quantbench.engine import measurements as measured
 from quantbench.measure import batch, keras, latency, memory, turns
 from quantbench.records import DISTURBED, SEVERAL_AT_WORK, Load, Measurement, parts
+from quantbench.records.measurements import STALLS
 from quantbench.reference.model import ReferenceModel
 from quantbench.variants import FLOAT_CONTROL, VARIANTS
 
@@ -93,26 +94,37 @@ class Timing:
         return function(*arguments)
 
     def once(
-        self, cell_id: str, model: ReferenceModel, artifact: Path, control: Path, threads: int = 1, times: int = 1
+        self,
+        cell_id: str,
+        model: ReferenceModel,
+        artifact: Path,
+        control: Path,
+        threads: int = 1,
+        times: int = 1,
+        longer: int = 1,
     ) -> dict[str, Measurement]:
         """Time an artifact against its control once, repeating where other processes interrupted most of it.
 
         Earlier timings of the cell stay in its report, together with this one.
 
         Args:
-            times: as many processes as this many first stages.
+            times, longer: processes of a later stage, and how long they time, see :func:`latency.measure`.
 
         Raises:
             LatencyFailed: a timing process failed.
         """
-        timed: latency.Latency = self._at(latency.measure, artifact, control, model, self._seconds, threads, times)
+        given = artifact, control, model, self._seconds, threads, times, longer
+        timed: latency.Latency = self._at(latency.measure, *given)
         if timed.disturbed() > DISTURBED:
             self._say(f"{cell_id}: other processes disturbed {100 * timed.disturbed():.0f} % of it; measuring again")
-            again = self._at(latency.measure, artifact, control, model, self._seconds, threads, times)
+            again = self._at(latency.measure, *given)
             timed = min(timed, again, key=latency.Latency.disturbed)
         before = self._timed.get((cell_id, threads))
         both = latency.Latency([*before.processes, *timed.processes]) if before else timed
         self._timed[cell_id, threads] = both
+        uncounted = measured.uncounted_stalls(both, parts(cell_id)[1])
+        if uncounted:
+            self.untimed.setdefault(cell_id, {})[STALLS] = uncounted
         return measured.latency(timed) | measured.beside(timed, parts(cell_id)[1])
 
     def in_turns(
@@ -123,17 +135,18 @@ class Timing:
         packages: Path | None = None,
         threads: int = 1,
         times: int = 1,
+        longer: int = 1,
     ) -> dict[str, Measurement]:
         """Time an artifact in turns with the accepted one; the result is no part of what the cell takes.
 
         Args:
             packages: folder of the accepted runtime; None where it is the installed one.
-            times: as many processes as this many first stages.
+            times, longer: processes of a later stage, and how long they time, see :func:`turns.measure`.
 
         Raises:
             LatencyFailed: a timing process failed.
         """
-        given = artifact, accepted, model, self._seconds, threads, packages, times
+        given = artifact, accepted, model, self._seconds, threads, packages, times, longer
         return measured.in_turns(self._at(turns.measure, *given))
 
     def besides(self, cell_id: str, model: ReferenceModel, artifact: Path) -> None:

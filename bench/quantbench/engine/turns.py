@@ -208,30 +208,37 @@ class Turns:
         while not taken.stages or unclear(taken.stages):
             done = len(taken.stages)
             times = gate.next_stage(done)
-            if not self._has_time(times):
+            longer = gate.longer_in_turns(taken.stages[0]) if done else 1
+            if not self._has_time(times * cost_of(longer)):
                 return taken.out_of_time()
             if done:
                 self._progress.say(f"{cell.id}: {why_further(done, 'accepted artifact')}")
             try:
-                taken = replace(taken, stages=(*taken.stages, self._once(cell, taken, threads, times)))
+                taken = replace(taken, stages=(*taken.stages, self._once(cell, taken, threads, times, longer)))
             except latency.LatencyFailed as error:
                 return taken.lacking("failed", str(error))
         return taken
 
-    def _has_time(self, times: int = 1) -> bool:
-        """Whether a stage of so many first ones would be within the run's time, by the longest so far."""
+    def _has_time(self, times: float = 1) -> bool:
+        """Whether a stage that takes as long as so many first ones would be within the run's time, by the longest."""
         expected = times * (self._longest or EXPECTED * self._plan.options.latency_budget)
         return not self._spent or self._spent + expected <= self._plan.options.turns_budget
 
-    def _once(self, cell: Planned, taken: Taken, threads: int, times: int) -> dict[str, Measurement]:
+    def _once(self, cell: Planned, taken: Taken, threads: int, times: int, longer: int) -> dict[str, Measurement]:
         assert taken.artifact is not None
         assert taken.accepted is not None
         begin = time.perf_counter()
         try:
-            return self._timing.in_turns(cell.model, taken.artifact, taken.accepted, taken.packages, threads, times)
+            given = cell.model, taken.artifact, taken.accepted, taken.packages, threads, times, longer
+            return self._timing.in_turns(*given)
         finally:
             took = time.perf_counter() - begin
-            self._spent, self._longest = self._spent + took, max(self._longest, took / times)
+            self._spent, self._longest = self._spent + took, max(self._longest, took / (times * cost_of(longer)))
+
+
+def cost_of(longer: int) -> float:
+    """Return how long a process that times so many times as long takes, by one of a first stage."""
+    return (EXPECTED - 1 + longer) / EXPECTED
 
 
 def why_further(done: int, reference: str) -> str:

@@ -69,6 +69,7 @@ from quantbench.gate._latency_beside import (
     accepted_beside,
     beside_share,
     latency_beside,
+    longer_processes,
     slower_than_yardstick,
     stalls_to_accept,
     unclear_beside,
@@ -79,6 +80,7 @@ from quantbench.gate._latency_turns import (
     in_words,
     judged_in_turns,
     lacking_words,
+    longer_in_turns,
     red_by_baseline,
     unclear_in_turns,
     unconfirmed,
@@ -133,7 +135,13 @@ from quantbench.gate._sequential import (
     stages_of,
 )
 from quantbench.gate._size import OF_ACCELERATOR, SIZE_TOLERANCE_REASONS, SIZE_TOLERANCES, sizes
-from quantbench.gate._stalls import STALL_TOLERANCE, STALL_TOLERANCE_REASON, stalls_ended
+from quantbench.gate._stalls import (
+    LONGER_PROCESSES,
+    STALL_TOLERANCE,
+    STALL_TOLERANCE_REASON,
+    stalls_either_way,
+    stalls_ended,
+)
 from quantbench.gate._structure import structure
 from quantbench.gate._target_answers import MOST_OTHERWISE, WITHIN, Answered, Given, target_answers, tests_of
 from quantbench.gate._targets import (
@@ -181,6 +189,7 @@ __all__ = [
     "LATENCY_TOLERANCE_REASON",
     "LEAST_HOSTS",
     "LIMIT_IS_POLICY",
+    "LONGER_PROCESSES",
     "MARGIN",
     "MICRO_AGREEMENT",
     "MICRO_ARENA_TOLERANCE",
@@ -287,6 +296,8 @@ __all__ = [
     "least_sd",
     "less_than_healthy",
     "limit_alpha",
+    "longer_in_turns",
+    "longer_processes",
     "look",
     "memory",
     "micro",
@@ -319,6 +330,7 @@ __all__ = [
     "split",
     "spread_of_hosts",
     "stages_of",
+    "stalls_either_way",
     "stalls_ended",
     "stalls_to_accept",
     "structure",

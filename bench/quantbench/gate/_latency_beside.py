@@ -15,7 +15,7 @@ from quantbench.gate._hosts import elsewhere, on_this_host, spread_of_hosts
 from quantbench.gate._latency import BETWEEN_RUNS, SUSPICION, margin
 from quantbench.gate._pooled import pooled
 from quantbench.gate._sequential import spent
-from quantbench.gate._stalls import FIRST_SUSPICION, STALL_TOLERANCE, StallTest, stall_words, tested
+from quantbench.gate._stalls import LONGER_PROCESSES, STALL_TOLERANCE, StallTest, stall_words, tested
 from quantbench.records import BaselineCell, BaselineValue, Judgement, Kind, Measurement, Verdict
 from quantbench.records.measurements import (
     CPU,
@@ -114,9 +114,20 @@ def unclear_beside(stages: Sequence[Timed], ratio: str, accepted: AcceptedLatenc
         alpha: for each measurement, see :func:`beside_share`.
     """
     if len(stages) == 1:
-        return any(_suspicious(name, stages[0], ratio, accepted, FIRST_SUSPICION) for name in JUDGED)
+        return any(_suspicious(name, stages[0], ratio, accepted, first=True) for name in JUDGED)
     test = _test(STALLS, reduce(pooled, stages), ratio, accepted)
     return len(stages) == 2 and test is not None and _suspect(STALLS, test) and test.beyond > spent(alpha)[1]
+
+
+def longer_processes(first: Timed, ratio: str, accepted: AcceptedLatency) -> int:
+    """Return how many times as long each process after the first stage times as one of it: longer where that suspects
+    stalls, or some were accepted.
+
+    A cell is only red by stalls where its first stage suspects them, so all of its looks are at one design, and the
+    levels that they share hold.
+    """
+    stalling = STALLS in accepted.beside or _suspicious(STALLS, first, ratio, accepted, first=True)
+    return LONGER_PROCESSES if stalling else 1
 
 
 def slower_beside(name: str, measured: Mapping[str, Measurement], ratio: str, accepted: AcceptedLatency) -> bool:
@@ -199,7 +210,7 @@ def _test(name: str, measured: Mapping[str, Measurement], ratio: str, accepted: 
         return _waits(taken.values)
     known = accepted.beside.get(name)
     if name == STALLS:
-        found = tested(taken, known)
+        found = tested(taken, ratio, known)
         return None if found is None else _Test(found.change, found.beyond, found.any, found)
     if known is None or not known.values:
         return None
@@ -236,21 +247,21 @@ def _slow(ratio: Measurement | None, accepted: BaselineValue | None, between_hos
     return _Test(slow / n, p_value, p_value)
 
 
-def stalls_to_accept(measured: Measurement) -> bool:
+def stalls_to_accept(measured: Measurement, ratio: str) -> bool:
     """Whether an update has to accept stalls: they are beyond the tolerance and beyond chance, as for a warning."""
-    test = tested(measured, None)
+    test = tested(measured, ratio, None)
     return test is not None and test.change > STALL_TOLERANCE and test.any <= SUSPICION / len(JUDGED)
 
 
-def _suspicious(
-    name: str, measured: Timed, ratio: str, accepted: AcceptedLatency, of_stalls: float = SUSPICION
-) -> bool:
+def _suspicious(name: str, measured: Timed, ratio: str, accepted: AcceptedLatency, first: bool = False) -> bool:
     test = _test(name, measured, ratio, accepted)
-    return test is not None and _suspect(name, test, of_stalls if name == STALLS else SUSPICION)
+    return test is not None and _suspect(name, test, first)
 
 
-def _suspect(name: str, test: _Test, level: float = SUSPICION) -> bool:
-    return test.any <= level and test.change > _tolerance(name)
+def _suspect(name: str, test: _Test, first: bool = False) -> bool:
+    if test.change <= _tolerance(name):
+        return False
+    return test.any <= SUSPICION or (first and test.stalls is not None and test.stalls.alone)
 
 
 def _tolerance(name: str) -> float:
@@ -263,7 +274,7 @@ def _judged(
 ) -> Judgement | None:
     both = reduce(pooled, stages)
     first, test = _test(name, stages[0], ratio, accepted), _test(name, both, ratio, accepted)
-    if first is None or test is None or not _suspicious(name, stages[0], ratio, accepted, FIRST_SUSPICION):
+    if first is None or test is None or not _suspect(name, first, first=True):
         return None
     verdict = Verdict.WARN
     if len(stages) > 1:

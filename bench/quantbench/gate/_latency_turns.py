@@ -23,6 +23,7 @@ from quantbench.gate._latency_beside import (
     AcceptedLatency,
     beside_share,
     latency_beside,
+    longer_processes,
     slower_beside,
     unclear_beside,
 )
@@ -75,6 +76,11 @@ def unclear_in_turns(turns: InTurns, stages: Sequence[Timed], alpha: float) -> b
     of_typical, of_others = beside_share(alpha)
     step = _looked(turns, stages, of_typical).step
     return step is Step.MORE or (step is not Step.SLOW and unclear_beside(stages, RATIO, _ACCEPTED, of_others))
+
+
+def longer_in_turns(first: Timed) -> int:
+    """Return how many times as long each process after the first stage times, see :func:`longer_processes`."""
+    return longer_processes(first, RATIO, _ACCEPTED)
 
 
 def judged_in_turns(

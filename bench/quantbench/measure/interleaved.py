@@ -75,6 +75,7 @@ def time_interleaved(
     seconds: float,
     room: walls.Room | None = None,
     times: int = 1,
+    longer: int = 1,
 ) -> InterleavedTimes:
     """Time artifacts against each other, batch 1, one thread.
 
@@ -84,12 +85,13 @@ def time_interleaved(
         seconds: total timing for each pair of contestants, half of it for each.
         room: what the processes may access, see :func:`quantbench.core.child_process.start`.
         times: as many groups of processes, and so as many seconds.
+        longer: how many times as long each group times.
 
     Raises:
         LatencyFailed: a process did not finish.
     """
     groups = max(LEAST_PROCESSES, round(seconds / PROCESS_SECONDS))
-    each = len(contestants) * seconds / groups / 2
+    each = len(contestants) * longer * seconds / groups / 2
     return InterleavedTimes([_one_group(contestants, inputs, each, group, room) for group in range(groups * times)])
 
 

@@ -131,19 +131,25 @@ class Latency:
         }
         return {name: of for name, of in values.items() if len(of) == len(pairs) and min(of) > -1}
 
-    def stalls(self, *beside: Literal["control", "yardstick"]) -> list[list[Stalls]]:
+    def stalls(self, beside: Literal["control", "yardstick"]) -> list[list[Stalls]]:
         """Return the stalls of the variant, one list of lengths per process, without those that cannot tell.
 
         Args:
-            beside: what is interrupted as much, as it was timed in turns with the variant.
+            beside: what was timed in turns with the variant.
         """
         if any(process["variant"].threads > 1 or not len(process["variant"].whole) for process in self.processes):
             return []
-        found = [
-            stalls.counted(_timed(process["variant"]), [_timed(process[name]) for name in beside])
-            for process in self.processes
-        ]
+        found = [stalls.counted(_timed(process["variant"]), _timed(process[beside])) for process in self.processes]
         return [one for one in found if one is not None]
+
+    def usual_blocks(self, *names: Literal["variant", "control", "yardstick"]) -> dict[str, float]:
+        """Return the usual seconds of what stalls are looked for in, by what is timed; empty with several threads."""
+        if any(process["variant"].threads > 1 or not len(process["variant"].whole) for process in self.processes):
+            return {}
+        return {
+            name: float(np.median([stalls.usual_block(_timed(process[name])) for process in self.processes]))
+            for name in names
+        }
 
     def threads_at_work(self) -> list[float]:
         """Return the number of threads that work on the control, one value per process."""
@@ -170,7 +176,13 @@ class Latency:
 
 
 def measure(
-    variant: Path, control: Path, model: ReferenceModel, seconds: float, threads: int = 1, times: int = 1
+    variant: Path,
+    control: Path,
+    model: ReferenceModel,
+    seconds: float,
+    threads: int = 1,
+    times: int = 1,
+    longer: int = 1,
 ) -> Latency:
     """Time ``variant`` against ``control`` on real test examples, batch 1.
 
@@ -178,6 +190,7 @@ def measure(
         seconds: total timing of a first stage. The number of its processes only depends on it: stopping once the spread
             looks small stops where it is underestimated, and more than doubled the false alarms.
         times: as many processes as this many first stages, see :mod:`quantbench.gate._sequential`.
+        longer: how many times as long each process times as one of a first stage, blocks and single calls alike.
 
     Raises:
         LatencyFailed: a timing process did not finish.
@@ -188,9 +201,9 @@ def measure(
         inputs = save_inputs(model, Path(folder))
         room = child_process.room(model.form, variant, control, inputs)
         for seed in range(processes * times):
-            more = {"calls": CALLS} if threads == 1 else {}
+            more = {"calls": longer * CALLS} if threads == 1 else {}
             timed.processes.append(
-                time_once(variant, control, inputs, seconds / processes, threads, seed, room=room, **more)
+                time_once(variant, control, inputs, longer * seconds / processes, threads, seed, room=room, **more)
             )
     return timed
 

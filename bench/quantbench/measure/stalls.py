@@ -5,6 +5,7 @@ timed in turns in proportion to the time that it takes, so what falls on one sid
 """
 
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 
@@ -23,23 +24,28 @@ Timed = Sequence[tuple[Array, int]]
 """Seconds of what was timed, and the calls in each; blocks and single calls apart."""
 
 
-def counted(artifact: Timed, beside: Sequence[Timed]) -> list[Stalls] | None:
+def counted(artifact: Timed, beside: Timed) -> list[Stalls] | None:
     """Count in one process, for each of :data:`LONGER`; None where blocks are too long to tell.
 
     Args:
         beside: what was timed in turns with the artifact.
     """
-    usual = max(_usual(seconds) for timed in (artifact, *beside) for seconds, _ in timed)
+    usual = max(usual_block(artifact), usual_block(beside))
     if usual > LONGEST_BLOCK:
         return None
     return [
         Stalls(
             longer=longer,
-            artifact=_sum([_of(seconds, calls, max(longer, TIMES * usual)) for seconds, calls in artifact]),
-            beside=_sum([_of(*one, max(longer, TIMES * usual)) for timed in beside for one in timed]),
+            artifact=_sum(artifact, max(longer, TIMES * usual)),
+            beside=_sum(beside, max(longer, TIMES * usual)),
         )
         for longer in LONGER
     ]
+
+
+def usual_block(timed: Timed) -> float:
+    """Return the seconds that the longer of blocks and calls usually take."""
+    return max(_usual(seconds) for seconds, _ in timed)
 
 
 def _usual(seconds: Array) -> float:
@@ -59,8 +65,5 @@ def _of(seconds: Array, calls: int, longer: float) -> Stalled:
     )
 
 
-def _sum(parts: Sequence[Stalled]) -> Stalled:
-    total = parts[0]
-    for part in parts[1:]:
-        total = total.plus(part)
-    return total
+def _sum(timed: Timed, longer: float) -> Stalled:
+    return reduce(Stalled.plus, (_of(seconds, calls, longer) for seconds, calls in timed))

@@ -23,25 +23,26 @@ def measure(
     threads: int = 1,
     packages: Path | None = None,
     times: int = 1,
+    longer: int = 1,
 ) -> Latency:
     """Time ``artifact``, as the variant, against ``accepted``, as the control, on real test examples, batch 1.
 
     Args:
         seconds: total timing of a first stage.
         packages: folder of the accepted runtime, for one thread only; None: it is the installed one.
-        times: as many processes as this many first stages, see :mod:`quantbench.gate._sequential`.
+        times, longer: processes of a later stage, and how long they time, see :func:`.latency.measure`.
 
     Raises:
         LatencyFailed: a timing process did not finish.
     """
     if packages is None:
-        return latency.measure(artifact, accepted, model, seconds, threads, times)
+        return latency.measure(artifact, accepted, model, seconds, threads, times, longer)
     here = child_process.HERE
     both = {"accepted": Contestant(here, accepted, packages), "now": Contestant(here, artifact)}
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
         inputs = latency.save_inputs(model, Path(folder))
         room = child_process.room(model.form, artifact, accepted, inputs, packages)
-        timed = time_interleaved(both, inputs, seconds, room, times)
+        timed = time_interleaved(both, inputs, seconds, room, times, longer)
     # Nothing but the two is timed: what would compare with the reference load compares with the accepted artifact.
     return Latency(
         [

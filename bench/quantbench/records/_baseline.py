@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from quantbench.records._artifact import Census
-from quantbench.records._common import SCHEMA_VERSION, Record
+from quantbench.records._common import SCHEMA_VERSION, Record, Stalls
 from quantbench.records._gpu import AcceptedGpu
 from quantbench.records._instructions import OperatorCount
 from quantbench.records._micro import AcceptedMicro
@@ -109,6 +109,9 @@ class BaselineValue(Record):
     )
     hosts: dict[str, float] | None = Field(
         default=None, description="of a latency: what the same artifact took on each host that was accepted, by hash"
+    )
+    stalls: list[Stalls] | None = Field(
+        default=None, description="of time lost in stalls: what it is computed from, by least length; since 1.11"
     )
 
     @model_validator(mode="after")

@@ -118,7 +118,7 @@ class Stalls(Record):
 
     Attributes:
         longer: seconds that a stall lasts beyond the usual time, at least.
-        beside: what was timed in turns: float32 and the reference workload, or the accepted artifact.
+        beside: what was timed in turns: float32, for float32 the reference workload, or the accepted artifact.
     """
 
     longer: float = Field(gt=0)
@@ -130,6 +130,11 @@ class Stalls(Record):
         return Stalls(
             longer=self.longer, artifact=self.artifact.plus(other.artifact), beside=self.beside.plus(other.beside)
         )
+
+    @property
+    def swapped(self) -> "Stalls":
+        """Return the same with its sides swapped."""
+        return self.model_copy(update={"artifact": self.beside, "beside": self.artifact})
 
     @property
     def excess(self) -> float:

@@ -4,7 +4,7 @@ import re
 
 from quantbench.gate import lacking_words
 from quantbench.records import DISTURBED, SEVERAL_AT_WORK, Cell, Measurement
-from quantbench.records.measurements import RATIO, TO_YARDSTICK, name_at, shown, threads_in
+from quantbench.records.measurements import RATIO, STALLS, TO_YARDSTICK, name_at, shown, threads_in
 from quantbench.report import formatting
 
 _TYPICAL = (RATIO, TO_YARDSTICK)
@@ -168,7 +168,8 @@ def _untimed(cells: list[Cell]) -> list[str]:
             # Node numbers and sizes of a difference vary from variant to variant; the first one's stand for all.
             by_reason.setdefault((what, _NUMBER.sub("", reason)), []).append((cell.variant, reason))
     return [
-        f"Not timed: {formatting.escape(what)} ({', '.join(formatting.code(variant) for variant, _ in found)}): "
+        f"Not {'counted' if what == STALLS else 'timed'}: {formatting.escape(what)} "
+        f"({', '.join(formatting.code(variant) for variant, _ in found)}): "
         f"{formatting.escape(found[0][1].rstrip('. '))}{' (numbers of the first)' * _vary(found)}."
         for (what, _), found in by_reason.items()
     ]

@@ -3,7 +3,8 @@
 Fresh processes are recorded once, for all conditions in random order, while :mod:`quantbench.selftest.load` loads the
 machine. Runs are then resampled from the recordings: healthy processes for the baseline, as many as a run records that
 updates baselines, some of a condition for the run, and more for the later stages of what is unclear; no process is used
-twice in one trial. A quick selftest's baseline has those of one measurement.
+twice in one trial, but for those that time longer where stalls are suspected. A quick selftest's baseline has those of
+one measurement.
 
 Rules of other tools judge the variant's own times in the same recordings, from three times as many processes: they
 time neither a control nor a reference load, so that the total time is the same. A quick selftest leaves them out,
@@ -24,7 +25,7 @@ from quantbench import gate
 from quantbench.core.arrays import Array
 from quantbench.core.threads import cores
 from quantbench.engine import measurements
-from quantbench.measure.latency import CALLS, Latency, Process, save_inputs, time_once
+from quantbench.measure.latency import CALLS, Blocks, Latency, Process, save_inputs, time_once
 from quantbench.records import (
     Accepted,
     BaselineCell,
@@ -93,10 +94,11 @@ BESIDE = [
 LASTING = (1e-4, 3e-4)
 STALL = (1000, 0.03)
 STALLS_NAME = "one of 1,000 calls waits"
-# How many a run meets depends on the calls that the machine lets a process make. By simulation, where it makes 700, 98
-# of 100 runs are red, of 500, 85; with calls of 100 µs, a quiet machine lets it make more than 900. Under our load, and
-# of longer calls, rows are shown only.
+# How many a run meets depends on the calls that the machine lets a process make: with calls of 100 µs, a quiet machine
+# lets it make more than 900, of 300 µs, about 430, where 94 of 100 runs are red by simulation. Below 400, the first
+# twelve processes often meet fewer than two. Under our load, and of longer calls, rows are shown only.
 STALLS_CAUGHT, ENOUGH_CALLS, AIMED_AT = 0.9, 700, "30 ms, calls of 100 µs, idle"
+FEW_CALLS = 400
 IN_TURNS = {
     percent: Condition("in turns: the artifact slower by", f"{percent} %", RATIO, planted, in_turns=True)
     for percent, planted in (
@@ -257,8 +259,13 @@ def _trial(
     per_run: int,
     accepted: int,
     peers: bool = True,
+    longer: bool = False,
 ) -> dict[str, bool]:
-    """Return which rules fail, on one resampled run of a condition against a resampled healthy baseline."""
+    """Return which rules fail, on one resampled run of a condition against a resampled healthy baseline.
+
+    Args:
+        longer: whether processes of later stages time longer, as where stalls are suspected.
+    """
     same = pool is healthy
     counts = stages_of(len(pool) - same * accepted, per_run)
     if condition.measurement == "threads_at_work":  # judged by itself, without a baseline
@@ -267,6 +274,8 @@ def _trial(
         old, *stages = draw(pool, random, accepted, *counts)
     else:
         [old], stages = draw(healthy, random, accepted), draw(pool, random, *counts)
+    if longer:
+        stages = [stages[0], *([_longer(pool, random) for _ in stage] for stage in stages[1:])]
     red = {OURS: _our_rule(condition, old, stages, SHARE)}
     if not peers:
         return red
@@ -278,6 +287,24 @@ def _trial(
     return red | {name: rule(times_old, times_new) for name, rule in PEERS.items()}
 
 
+def _longer(pool: list[Process], random: np.random.Generator) -> Process:
+    """Put together a process that times longer from several recorded ones; some of them are drawn twice."""
+    drawn = [pool[place] for place in random.integers(len(pool), size=gate.LONGER_PROCESSES)]
+
+    def joined(name: str) -> Blocks:
+        blocks = [process[name] for process in drawn]
+        made: Blocks = replace(
+            blocks[0],
+            seconds=np.concatenate([one.seconds for one in blocks]),
+            own=np.concatenate([one.own for one in blocks]),
+            calls=np.concatenate([one.calls for one in blocks]),
+            whole=np.concatenate([one.whole for one in blocks]),
+        )
+        return made
+
+    return {name: joined(name) for name in drawn[0]}
+
+
 def injected_faults(
     condition: Condition,
     healthy: list[Process],
@@ -286,15 +313,17 @@ def injected_faults(
     per_run: int,
     accepted: int,
     peers: bool = True,
+    longer: bool = False,
 ) -> LatencyFault:
     """Measure how often each rule catches a condition.
 
     Args:
         per_run: processes of a run's first stage.
         accepted: processes of a baseline.
+        longer: whether processes of later stages time longer.
     """
     random = np.random.default_rng(0)
-    reds = [_trial(condition, healthy, pool, random, per_run, accepted, peers) for _ in range(trials)]
+    reds = [_trial(condition, healthy, pool, random, per_run, accepted, peers, longer) for _ in range(trials)]
     caught = {name: sum(red[name] for red in reds) for name in reds[0]}
     return LatencyFault(
         plant=condition.name,
@@ -440,7 +469,7 @@ def stalls(
         counts = {one: count * PER_RUN for pair in pairs for one, count in zip(pair, (2, 5), strict=True)}
         pools = record(model, control, variant, counts, load, say, seed=2 + load)
         for healthy, stalling in pairs:
-            row = injected_faults(stalling, pools[healthy], pools[stalling], trials, PER_RUN, PER_RUN, False)
+            row = injected_faults(stalling, pools[healthy], pools[stalling], trials, PER_RUN, PER_RUN, False, True)
             faults.append(_with_calls(row, pools[stalling]))
     return faults
 
@@ -454,7 +483,7 @@ def _with_calls(row: LatencyFault, pool: list[Process]) -> LatencyFault:
     """Add to a row how many calls its processes made, and whether they are too few to see one stall in 1,000."""
     blocks = [process["variant"] for process in pool]
     calls = float(np.mean([len(one.whole) * one.in_whole + len(one.calls) for one in blocks]))
-    few = f"too few calls to see it: {calls:.0f} a process, {ENOUGH_CALLS} are needed" if calls < ENOUGH_CALLS else ""
+    few = f"too few calls to see it: {calls:.0f} a process, {FEW_CALLS} are needed" if calls < FEW_CALLS else ""
     return row.model_copy(update={"calls": calls, "note": few})
 
 
