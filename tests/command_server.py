@@ -1,11 +1,11 @@
 """Run the command line in processes that have their imports already, for tests in which those are not what is tested.
 
-A server, started once by each process of pytest, imports what the commands import before they do anything, and forks a
-process for each command. So a command is a process of its own, with its own environment, folder and output, that ends
-by itself; what it saves is about a second of imports, several hundred times in a run of all tests. Tests of what a
-fresh interpreter does (imports, signals, streams, terminals) start one; see ``conftest.command``.
+A server, one for all processes of pytest that share the tests, imports what the commands import before they do
+anything, and forks a process for each command. So a command is a process of its own, with its own environment, folder
+and output, that ends by itself; what it saves is about a second of imports, several hundred times in a run of all
+tests. Tests of what a fresh interpreter does (imports, signals, streams, terminals) start one: ``conftest.command``.
 
-    python command_server.py SOCKET [tensorflow]
+    python command_server.py FOLDER
 """
 
 import atexit
@@ -24,17 +24,17 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import cache
 from multiprocessing import process, util
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import forked_workers
 import psutil
 
 # What the command line imports before its commands begin, and what most commands import then. Neither TensorFlow nor
 # LiteRT, whose threads no fork survives; and no plugin of pytest, which pytest imports itself. Commands that load
-# models are forked from a second server, which has imported TensorFlow as well: see forked_workers.py.
+# models are forked from a second server, which was forked from the first one and has imported TensorFlow as well: see
+# forked_workers.py. Each imports at the first request.
 _IMPORTED = (
     "pytest",
     "scipy.special",
@@ -51,6 +51,7 @@ _IMPORTED = (
 )
 _LOADING = ("run", "try", "adopt", "tune", "export")  # commands that start processes which load TensorFlow
 FRESH_WORKERS = "QUANTBENCH_TESTS_FRESH_WORKERS"  # set where a test is about those processes
+PLAIN, TENSORFLOW, _LOG = "s", "t", "log"  # sockets, and what the servers print while no command has begun
 _LONGEST = 2**20  # bytes of a request
 _TELL = forked_workers.TELL
 _DYING_SECONDS = 10.0
@@ -58,39 +59,48 @@ seconds_used = [0.0]  # by all commands so far, on the processors
 
 
 _starting = threading.Lock()
+_folder: Path | None = None
 
 
-def _socket(*more: str) -> Path:
-    """Return the path of the socket of a server of this process, which is started once."""
+def folder() -> Path:
+    """Return the folder of the server's sockets and log; start the server, which ends with this process."""
     with _starting:
-        return _server(*more)
+        if _folder is None:
+            use(_started())
+        assert _folder is not None
+        return _folder
 
 
-@cache
-def _server(*more: str) -> Path:
-    folder = tempfile.TemporaryDirectory(prefix="qb-")  # short: paths of sockets may have 107 letters
-    path = Path(folder.name) / "s"
+def use(folder: Path) -> None:
+    """Use the server that another process has started."""
+    global _folder
+    _folder = folder
+
+
+def _started() -> Path:
+    kept = tempfile.TemporaryDirectory(prefix="qb-")  # short: paths of sockets may have 107 letters
+    folder = Path(kept.name)
     seen = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     seen |= {
         "PYTHONPATH": str(Path(__file__).parents[1] / "bench"),
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",
     }
-    server = subprocess.Popen(
-        [sys.executable, __file__, str(path), *more], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=seen
-    )
+    called, pipe = [sys.executable, __file__, str(folder)], subprocess.PIPE
+    with (folder / _LOG).open("wb") as log:
+        server = subprocess.Popen(called, stdin=pipe, stdout=pipe, stderr=log, env=seen)
     assert server.stdin is not None
     assert server.stdout is not None
 
     def end() -> None:
         server.stdin.close()  # type: ignore[union-attr]
         server.wait()
-        folder.cleanup()
+        kept.cleanup()
 
     atexit.register(end)
     if not server.stdout.readline():
-        raise RuntimeError("the server of commands did not start")
-    return path
+        raise RuntimeError(f"the server of commands did not start: {(folder / _LOG).read_text()}")
+    return folder
 
 
 def run(
@@ -124,7 +134,7 @@ def run(
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, tempfile.TemporaryFile() as traces:
         loads = script is not None or (arguments and arguments[0] in _LOADING)
         loading = loads and FRESH_WORKERS not in environment
-        connection.connect(str(_socket(*["tensorflow"] if loading else [])))
+        connection.connect(str(folder() / (TENSORFLOW if loading else PLAIN)))
         pipes = [os.pipe() for _ in range(2)]
         given = os.open(os.devnull, os.O_RDONLY)
         theirs = [given, *(write for _, write in pipes), os.dup(traces.fileno())]
@@ -142,7 +152,7 @@ def run(
         for reader in readers:
             reader.start()
         with connection.makefile("r") as answers:
-            pid = int(answers.readline())
+            pid = int(answers.readline() or _ended())
             connection.settimeout(timeout)
             try:
                 status, seconds = answers.readline().split()
@@ -160,6 +170,10 @@ def run(
     texts = [content.decode(errors="replace").replace("\r\n", "\n") for content in printed]
     seconds_used[0] += float(seconds)
     return subprocess.CompletedProcess(["quantbench", *arguments], int(status), *texts)
+
+
+def _ended() -> NoReturn:
+    raise RuntimeError(f"the server of commands has ended: {(folder() / _LOG).read_text()}")
 
 
 def _killed(pid: int, traces: int) -> list[str]:
@@ -196,22 +210,84 @@ def _received(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
     return json.loads(content), list(descriptors)
 
 
-def _serve(path: str) -> dict[str, Any]:
-    """Fork for each request until standard input ends; return in a forked process alone, with its request."""
+def _listener(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(path))
+    listener.listen(64)
+    return listener
+
+
+def _asked(*listeners: socket.socket) -> list[socket.socket]:
+    """Wait for those that somebody connects to; end where standard input does."""
+    readable, _, _ = select.select([0, *listeners], [], [])
+    if 0 in readable:
+        os._exit(0)
+    return [one for one in listeners if one in readable]
+
+
+def _serve(folder: Path) -> tuple[dict[str, Any], bool]:
+    """Fork for each request; return in a forked process alone: the request, and whether TensorFlow is imported."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # who waits for a command is waited for by nobody
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(path)
-        listener.listen(16)
-        print("ready", flush=True)
-        while True:
-            readable, _, _ = select.select([listener, 0], [], [])
-            if 0 in readable:
-                sys.exit()
+    plain, loading = _listener(folder / PLAIN), _listener(folder / TENSORFLOW)
+    listeners, tensorflow = [plain, loading], False
+    print("ready", flush=True)
+    _asked(*listeners)
+    _import()
+    while True:
+        for listener in _asked(*listeners):
+            if listener is loading and plain in listeners:  # the first one that loads models
+                tensorflow = os.fork() == 0
+                listeners = [loading if tensorflow else plain]
+                (plain if tensorflow else loading).close()
+                if tensorflow:
+                    _import_tensorflow()
+                break
             connection, _ = listener.accept()
             if os.fork() == 0:
-                listener.close()
-                return _answered(connection)
+                for one in listeners:
+                    one.close()
+                return _answered(connection), tensorflow
             connection.close()
+
+
+def _import() -> None:
+    """Import what commands import, and make what each would make anew before it has read anything."""
+    for module in (*_IMPORTED, "quantbench.engine.workers.local"):
+        importlib.import_module(module)
+    import typer.main
+    from quantbench.cli.app import app
+    from quantbench.core.environment import own_cpu
+    from quantbench.records._common import Record
+    from quantbench.reference.model import load_models
+    from quantbench.report.html.templating import environment
+
+    whole = typer.main.get_command(app)
+    typer.main.get_command = lambda _: whole
+    for record in _below(Record):
+        record.model_rebuild()
+    own_cpu()
+    for name in environment().list_templates():
+        environment().get_template(name)
+    load_models(Path(__file__).parents[1] / "models")["seed_cnn"].pack()
+    gc.freeze()  # so that no command looks through all of that again
+
+
+def _below(kind: type) -> list[Any]:
+    """List all classes that are derived from one."""
+    return [one for derived in kind.__subclasses__() for one in (derived, *_below(derived))]
+
+
+def _import_tensorflow() -> None:
+    from quantbench.build import artifact
+    from quantbench.build.package_contents import package_contents
+    from quantbench.core import dependencies
+    from quantbench.variants import VARIANTS
+
+    forked_workers.imported()
+    for name in {*artifact.STAGE_PACKAGES, *(name for variant in VARIANTS.values() for name in variant.packages)}:
+        package_contents(name)  # it looks at each of their files
+    dependencies.required()
+    gc.freeze()
 
 
 def _answered(connection: socket.socket) -> dict[str, Any]:
@@ -236,6 +312,8 @@ def _answered(connection: socket.socket) -> dict[str, Any]:
 
 def _become(request: dict[str, Any]) -> None:
     """Make this process what ``python -m quantbench`` is in that folder and environment."""
+    from quantbench.engine.workers import local
+
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["cwd"])
@@ -250,31 +328,14 @@ def _become(request: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    for module in _IMPORTED:
-        importlib.import_module(module)
-    from quantbench.build import artifact
-    from quantbench.build.package_contents import package_contents
-    from quantbench.core import dependencies
-    from quantbench.engine.workers import local
-    from quantbench.reference.model import load_models
-    from quantbench.variants import VARIANTS
-
-    loading = "tensorflow" in sys.argv[2:]
-    if loading:
-        forked_workers.imported()
-        for name in {*artifact.STAGE_PACKAGES, *(name for variant in VARIANTS.values() for name in variant.packages)}:
-            package_contents(name)  # it looks at each of their files
-        dependencies.required()
-        load_models(Path(__file__).parents[1] / "models")["seed_cnn"].pack()
-    gc.freeze()  # so that no command looks through all of that again
-    request = _serve(sys.argv[1])
-    _become(request)
+    asked, loading = _serve(Path(sys.argv[1]))
+    _become(asked)
     if loading:
         forked_workers.install()
     with forked_workers.ending_at_once():  # taking TensorFlow apart takes a second
-        if request["script"]:
-            sys.argv[0], sys.path[0] = request["script"], str(Path(request["script"]).parent)
-            runpy.run_path(request["script"], run_name="__main__")
+        if asked["script"]:
+            sys.argv[0], sys.path[0] = asked["script"], str(Path(asked["script"]).parent)
+            runpy.run_path(asked["script"], run_name="__main__")
             sys.exit()
-        exec(request["first"], {})
+        exec(asked["first"], {})
         runpy.run_module("quantbench", run_name="__main__", alter_sys=True)

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import command_server
+import conftest
 import yaml
 from conftest import ROOT
 
@@ -118,14 +120,16 @@ class Runner:
 
 
 def shims(folder: Path, run: str = "") -> Path:
-    """Make a folder with ``python`` and ``quantbench``.
+    """Make a folder with ``python`` and ``quantbench``; that is forked from the commands' server, but not at night.
 
     Args:
         run: shell script in place of ``quantbench run``; empty for the real one.
     """
     folder.mkdir()
     (folder / "python").symlink_to(sys.executable)
-    real = f'exec env PYTHONPATH="{os.pathsep.join(sys.path)}" "{sys.executable}" -m quantbench "$@"'
+    forked = f'-S "{Path(__file__).with_name("forked_command.py")}" "{command_server.folder() / command_server.PLAIN}"'
+    called = forked if conftest.forks else "-m quantbench"
+    real = f'exec env PYTHONPATH="{os.pathsep.join(sys.path)}" "{sys.executable}" {called} "$@"'
     fake = f'if [ "$1" = run ]; then shift; {run}\nfi\n' if run else ""
     (folder / "quantbench").write_text(f"#!/bin/bash\n{fake}{real}\n")
     (folder / "quantbench").chmod(0o755)

@@ -10,10 +10,12 @@ import fcntl
 import gc
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -76,23 +78,44 @@ def _is_slow(item: pytest.Item) -> bool:
     return bool(starts) or item.get_closest_marker("slow") is not None
 
 
+def _put_in_order(items: list[pytest.Item]) -> None:
+    """Begin with the files of slow tests, and end with quick ones, and those that have the machine to themselves.
+
+    So processes hardly wait for each other: neither at the end, nor for a slow test before one that runs alone. Files
+    stay whole.
+    """
+    alone = {item.path for item in items if item.get_closest_marker("alone")}
+    slow = {item.path for item in items if _is_slow(item)} - alone
+    place = {path: number for number, path in enumerate(dict.fromkeys(item.path for item in items))}
+
+    def rank(item: pytest.Item) -> tuple[bool, bool, int, bool]:
+        last = item.get_closest_marker("alone") is not None
+        return item.path in alone, item.path not in slow, place[item.path], last
+
+    items.sort(key=rank)
+
+
 @pytest.hookimpl(trylast=True)  # of those that -k and -m select
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the tests marked ``nightly``, unless they are asked for; put the files with slow ones first."""
-    slow = {item.path for item in items if _is_slow(item)}
-    items.sort(key=lambda item: item.path not in slow)  # what begins last is quick: no process waits for the other
-    if config.option.nightly or "nightly" in config.option.markexpr:
-        return
-    waiting = [item for item in items if item.get_closest_marker("nightly")]
-    items[:] = [item for item in items if not item.get_closest_marker("nightly")]
-    config.stash[_left_out] = len(waiting)
-    if waiting:
-        config.hook.pytest_deselected(items=waiting)
+    """Deselect the tests marked ``nightly``, unless they are asked for, and put the others in order."""
+    if not config.option.nightly and "nightly" not in config.option.markexpr:
+        waiting = [item for item in items if item.get_closest_marker("nightly")]
+        items[:] = [item for item in items if not item.get_closest_marker("nightly")]
+        config.stash[_left_out] = len(waiting)
+        if waiting:
+            config.hook.pytest_deselected(items=waiting)
+    _put_in_order(items)
 
 
-def pytest_collection_finish() -> None:
-    """Keep the collected tests out of every later collection of garbage, which would look through a million objects."""
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[Any]:
+    """Keep the collected tests out of every collection of garbage, which would look through a million objects."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -117,16 +140,24 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 # ---------------------------------------------------------------- several processes of pytest
 
 
-_forks = True  # whether commands are forked from a process that has imported them; not in the nightly run
+forks = True  # whether commands are forked from a process that has imported them; not in the nightly run
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Hide from the tested commands that pytest shares its work, so that they run as a user starts them."""
-    global _forks
-    _forks = not config.option.nightly
+    global forks
+    if hasattr(config, "workerinput"):
+        command_server.use(Path(config.workerinput["command_server"]))
+    forks = not config.option.nightly
     damage.share = 1.0 if config.option.nightly or "nightly" in config.option.markexpr else 1 / 6
     for name in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:
         del os.environ[name]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Several processes have their commands forked from one server, which imports once for all."""
+    node.workerinput["command_server"] = str(command_server.folder())
 
 
 @contextmanager
@@ -146,10 +177,15 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
     """Make a test marked ``alone`` wait until no other runs, and hold others back until it has ended."""
     alone = item.get_closest_marker("alone") is not None
     here = Path(__file__).parent
+    had = "tensorflow" in sys.modules
     with ExitStack() as room:
         with _locked(here.parent, fcntl.LOCK_EX):  # a waiting process keeps later ones behind it
             room.enter_context(_locked(here, fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
-        return (yield)
+        done = yield
+    if not had and "tensorflow" in sys.modules:  # another million
+        gc.collect()
+        gc.freeze()
+    return done
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
@@ -295,7 +331,7 @@ def run_quantbench(
     seen = surroundings(**({"QUANTBENCH_CACHE": str(store)} | environment))
     if path:
         seen["PYTHONPATH"] = os.pathsep.join(map(str, [SOURCE, *path]))
-    if _forks and not any(name.startswith(("PYTHON", "LC_", "LANG")) for name in environment):
+    if forks and not any(name.startswith(("PYTHON", "LC_", "LANG")) for name in environment):
         try:
             return command_server.run(list(arguments), cwd, seen, timeout=FORKED_SECONDS, first=first)
         except subprocess.TimeoutExpired as hung:  # seen once; at night nothing is forked, and none is repeated
@@ -308,10 +344,27 @@ def run_script(
     script: Path, *arguments: str, cwd: Path = ROOT, **environment: str
 ) -> "subprocess.CompletedProcess[str]":
     """Run a script that computes with TensorFlow in a process of its own, forked unless this is the nightly run."""
-    if _forks:
+    if forks:
         return command_server.run(list(arguments), cwd, surroundings(**environment), timeout=600, script=script)
     start = [sys.executable, str(script), *arguments]
     return subprocess.run(start, cwd=cwd, env=surroundings(**environment), capture_output=True, text=True, timeout=600)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test marked ``forked`` in a process that has TensorFlow imported; at night it runs here, as all others."""
+    if not forks or pyfuncitem.get_closest_marker("forked") is None:
+        return None
+    given = pickle.dumps({name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames})
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(pickle.dumps((sys.path, pyfuncitem.module.__name__, pyfuncitem.originalname, given)))
+        file.flush()
+        done = run_script(ROOT / "tests" / "forked_test.py", file.name)
+    if done.returncode:
+        pytest.fail(
+            f"in a forked process, which ended with status {done.returncode}:\n{done.stdout}{done.stderr}", False
+        )
+    return True
 
 
 @pytest.fixture

@@ -154,6 +154,8 @@ def _changed(draw: Draw, data: Any, path: tuple[Any, ...]) -> Any:
         old = inner[path[-1]]
     except (KeyError, IndexError, TypeError):
         return data
+    if isinstance(inner, str):  # an earlier change put it where a list was
+        return data
     how = one(draw, ["number", "number", "number", "other", "other", "gone", "rename", "twice", "no number"])
     if how == "number":
         inner[path[-1]] = one(draw, NUMBERS)

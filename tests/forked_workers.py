@@ -140,7 +140,7 @@ def install() -> None:
             streams = tuple(
                 usual if given == -1 else given for usual, given in enumerate((more[9], more[12], more[14]))
             )
-            self.pid = _forked(state, environment, streams, (), run)
+            self.pid = _forked(state, os.environ if environment is None else environment, streams, (), run)
             self._child_created = True
             self._close_pipe_fds(*more[9:15])
 

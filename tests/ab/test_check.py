@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, Quantbench
+from conftest import ROOT, Quantbench, ThreeCells
 from made_up_runs import cell
 from made_up_runs import side as side_of
 from quantbench.ab import check, environments, mixed, result, runs
@@ -301,22 +301,18 @@ def test_one_version_against_itself_shows_nothing(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.slow
-def test_what_one_side_does_worse_is_found(tmp_path: Path) -> None:
-    """The new side's converter refuses float16, and forgets the weights' last bits in its int8 artifact."""
-    names = ("old", "new")
-    homes = [runs.copy_sources(tmp_path / name) for name in names]
-    broken = homes[1] / "quantbench" / "variants" / "ptq.py"
+def test_what_one_side_does_worse_is_found(three_cells: ThreeCells, tmp_path: Path) -> None:
+    """The new side's converter refuses float16; the old one is this checkout."""
+    home = runs.copy_sources(tmp_path / "new")
+    broken = home / "quantbench" / "variants" / "ptq.py"
     text = broken.read_text()
     assert "def _float16" in text
     broken.write_text(
         text.replace("def _float16(", "def _float16(bench):\n    raise RuntimeError('no such type')\n\n\ndef _unused(")
     )
-    sides = [
-        Runner(name, Interpreter(Path(sys.executable), home), tmp_path / f"run-{name}")
-        for name, home in zip(names, homes, strict=True)
-    ]
+    new = Runner("new", Interpreter(Path(sys.executable), home), tmp_path / "run-new")
     chosen = ["--models", "seed_cnn", "--variants", "ptq_float16"]
-    made = [runs.run(one, ROOT / "models", chosen, print) for one in sides]
+    made = three_cells.run, runs.run(new, ROOT / "models", chosen, print)
     both = read_sides(*made)
     known = truths(ROOT / "models", both[1].report)
     found = compare(*both, known, timed={"seed_cnn/float32": Timed([1e-4] * 6, [1.031e-4] * 6)})
@@ -326,9 +322,9 @@ def test_what_one_side_does_worse_is_found(tmp_path: Path) -> None:
     assert found.exit_status() == 1
     same = compare(*both, known, timed={"seed_cnn/float32": Timed([1e-4] * 6, [1.002e-4] * 6)})
     assert ("seed_cnn/float32", "latency") not in {(i.cell, i.measurement) for i in same.told()}
-    shutil.rmtree(homes[1] / "quantbench" / "suites")
+    shutil.rmtree(home / "quantbench" / "suites")
     with pytest.raises(BadInput, match=r"the new side (ended with status|wrote no report)"):
-        runs.run(sides[1], ROOT / "models", chosen, print)
+        runs.run(new, ROOT / "models", chosen, print)
 
 
 def test_the_command_tells_what_is_wrong_before_it_installs_anything(quantbench: Quantbench) -> None:

@@ -104,6 +104,7 @@ def test_every_form_is_understood_alike(
     form: str,
     small: bool,
 ) -> None:
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)  # of a test before
     if not small:
         monkeypatch.setattr(data, "SMALL_BYTES", 0)
         monkeypatch.setattr(pack, "SMALL_BYTES", 0)

@@ -4,20 +4,24 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Quantbench, run_script
+from conftest import Quantbench
 from quantbench.baselines import files as baseline_files
 from quantbench.reference.datasets import file_sha256
 from quantbench.reference.model import load_models
+
+from adopt.test_scored import saved  # noqa: F401
 
 FOLDERS = ["--model-dir", "models", "--baseline-dir", "baselines"]
 
 
 @pytest.mark.slow
 def test_an_output_that_breaks_is_red_by_its_name_while_the_first_one_holds(
-    quantbench: Quantbench, tmp_path: Path
+    quantbench: Quantbench,
+    saved: Path,  # noqa: F811
+    tmp_path: Path,
 ) -> None:
-    made = run_script(ROOT / "tests" / "make_scored_models.py", str(tmp_path))
-    assert made.returncode == 0, made.stderr
+    for name in ("two.keras", "two_spoiled.keras", "two_labels.npz"):
+        shutil.copy(saved / name, tmp_path)
     given = ["--name", "two", "--data", "two_labels.npz", "--gate", "ptq_float16", "--max-drop", "3"]
     untimed = ["--latency-budget", "0", "--report-dir", "adopting"]
     done = quantbench("adopt", "two.keras", *given, *FOLDERS, *untimed, cwd=tmp_path)

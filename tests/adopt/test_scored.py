@@ -35,6 +35,7 @@ def understood(saved: Path, tmp_path: Path, model: str, data: str, **more: str) 
     return understand(given, "m", tmp_path)
 
 
+@pytest.mark.forked
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "data", "expected", "score"),
@@ -83,6 +84,7 @@ def test_each_kind_of_model_is_scored_by_its_own_labels(
         assert one.metric.drop(value, 1.0 if one.metric.higher_is_better else 0.0) < 10
 
 
+@pytest.mark.forked
 @pytest.mark.slow
 def test_a_head_is_trained_on_its_own_labels_and_on_no_other(saved: Path, tmp_path: Path) -> None:
     model = understood(saved, tmp_path / "one", "two.keras", "two.npz").model
@@ -123,6 +125,7 @@ def test_two_heads_and_twelve_are_trained_each_on_its_own_labels(saved: Path, tm
     assert column < 0.05  # from outputs that were 0.05 off, and each of another column
 
 
+@pytest.mark.forked
 @pytest.mark.slow
 def test_a_metric_of_ones_own_goes_with_the_model(saved: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine.py"
@@ -165,6 +168,7 @@ def test_a_run_stores_what_each_output_answers(quantbench: Quantbench, saved: Pa
         assert (stored[f"{variant}@colour"] == labels["y_colour"]).mean() > 0.98
 
 
+@pytest.mark.forked
 def test_labels_of_an_output_that_is_not_there(saved: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "e.npz", x=np.zeros((4, 8), np.float32), y_size=np.zeros(4))
     with pytest.raises(BadInput, match="y_size: the model has no output of that name; its outputs are kind, colour"):

@@ -1,14 +1,12 @@
 """A model tried in one call, as a library makes it."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import quantbench
-from conftest import surroundings
+from conftest import run_script
 from quantbench.adopt import trying
 from quantbench.adopt.understand import Given
 from quantbench.core.config import KEYS
@@ -109,13 +107,6 @@ if __name__ == "__main__":
 @pytest.mark.slow
 def test_a_keras_model_and_arrays_end_in_advice_and_nothing_is_printed(tmp_path: Path, store: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
-    done = subprocess.run(
-        [sys.executable, "script.py"],
-        cwd=tmp_path,
-        env=surroundings(QUANTBENCH_CACHE=str(store), TF_CPP_MIN_LOG_LEVEL="3"),
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    done = run_script(tmp_path / "script.py", cwd=tmp_path, QUANTBENCH_CACHE=str(store), TF_CPP_MIN_LOG_LEVEL="3")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout == ""

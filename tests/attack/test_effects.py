@@ -4,14 +4,12 @@ What the libraries themselves refuse by now, such as Keras 3 a vocabulary outsid
 """
 
 import json
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import surroundings
+from conftest import run_script
 
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
@@ -70,7 +68,7 @@ def hdf5(path):
     return kernel.tobytes()[:6].decode("latin1")
 
 listener, found = Listener(), {}
-for number, name in enumerate(json.loads(sys.stdin.read())):
+for number, name in enumerate(json.loads(Path(sys.argv[1], "names.json").read_text())):
     room = Room(Path(sys.argv[1]) / f"{number}", listener.port)
     room.furnish()
     os.environ["CANARY_RAN"] = str(room.ran)
@@ -102,16 +100,11 @@ os._exit(0)
 def effects() -> dict[str, dict[str, Any]]:
     """What each file does to whoever loads it as the libraries' own documentation says."""
     with tempfile.TemporaryDirectory(prefix="qa-") as folder:
-        (Path(folder) / "loader.py").write_text(LOADER)
+        loader = Path(folder) / "loader.py"
+        loader.write_text(LOADER)
+        (Path(folder) / "names.json").write_text(json.dumps([*KERAS, *SAVED, *HDF5]))
         places = [str(HERE), str(HERE.parent), str(HERE.parents[1] / "bench")]
-        done = subprocess.run(
-            [sys.executable, str(Path(folder) / "loader.py"), folder, *places],
-            input=json.dumps([*KERAS, *SAVED, *HDF5]),
-            capture_output=True,
-            text=True,
-            timeout=300,
-            env=surroundings(TF_CPP_MIN_LOG_LEVEL="3"),
-        )
+        done = run_script(loader, folder, *places, TF_CPP_MIN_LOG_LEVEL="3")
         assert done.returncode == 0, done.stderr[-3000:]
         found: dict[str, dict[str, Any]] = json.loads(done.stdout.strip().splitlines()[-1])
         return found

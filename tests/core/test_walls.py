@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 import psutil
 import pytest
-from conftest import ROOT, Quantbench
+from conftest import ROOT, Quantbench, run_script
 from pebble.common.types import ResultStatus
 from quantbench.adopt import loading, understand
 from quantbench.adopt.loading import CannotRun, Loading
@@ -406,15 +406,14 @@ def a_model(path: Path, form: Form, trusted: bool = False) -> ReferenceModel:
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Keras file that answers with its two inputs."""
     folder = tmp_path_factory.mktemp("models")
-    code = """
-import sys
-from quantbench.core.tensorflow import tensorflow
-tf = tensorflow()
-x = tf.keras.Input((2,), name="x")
-tf.keras.Model(x, tf.keras.layers.Dense(2, kernel_initializer="identity")(x)).save(sys.argv[1])
-"""
+    script = folder / "make.py"
+    script.write_text(
+        "import sys\nfrom quantbench.core.tensorflow import tensorflow\ntf = tensorflow()\n"
+        'x = tf.keras.Input((2,), name="x")\n'
+        'tf.keras.Model(x, tf.keras.layers.Dense(2, kernel_initializer="identity")(x)).save(sys.argv[1])\n'
+    )
     path = folder / "good.h5"
-    done = subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT, capture_output=True, text=True)
+    done = run_script(script, str(path))
     assert path.exists(), done.stderr
     return path
 
@@ -434,18 +433,10 @@ def hostile_copy(good: Path, folder: Path, symbol: str, first: Any, **others: An
     return path
 
 
-@pytest.fixture
-def loaded_once() -> Iterator[None]:
-    """No process is left behind."""
-    before = set(psutil.Process().children(recursive=True))
-    yield
-    after = [one for one in psutil.Process().children(recursive=True) if one not in before]
-    assert not [one for one in after if "loading_worker" in " ".join(one.cmdline())]
-
-
-@pytest.mark.usefixtures("loaded_once")
+@pytest.mark.forked
 def test_one_process_answers_all_questions_on_a_model(good: Path) -> None:
     x = np.array([[1, 2], [3, 4], [5, 6]], np.float32)
+    before = psutil.Process().children(recursive=True)
     with Loading(a_model(good, "keras2"), good) as loaded:
         assert loaded.input_specs() == {"x": ((1, 2), np.dtype("float32"))}
         process = loaded._process
@@ -457,8 +448,10 @@ def test_one_process_answers_all_questions_on_a_model(good: Path) -> None:
         assert loaded._process is process
         scratch = loaded._scratch
     assert not scratch.exists()
+    assert psutil.Process().children(recursive=True) == before, "no process is left behind"
 
 
+@pytest.mark.forked
 @needs_files
 @pytest.mark.parametrize(
     ("symbol", "others"),
@@ -559,6 +552,7 @@ __attribute__((constructor)) static void ran(void) {{
 """
 
 
+@pytest.mark.forked
 @needs_files
 @needs_network
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler to build the hostile library")
@@ -589,6 +583,7 @@ def test_with_the_first_wall_off_native_code_stays_behind_the_second(good: Path,
     assert not canary.exists()
 
 
+@pytest.mark.forked
 def test_without_walls_the_same_file_does_its_work(good: Path, tmp_path: Path) -> None:
     """The test above would be empty if the file were not hostile."""
     path = hostile_copy(good, tmp_path, "io.write_file", str(tmp_path / "canary"), contents="owned")
@@ -596,7 +591,7 @@ def test_without_walls_the_same_file_does_its_work(good: Path, tmp_path: Path) -
     subprocess.run(
         [sys.executable, "-m", "quantbench.adopt.loading_worker"],
         input=f'{job}\n{{"ask": "inputs"}}\n',
-        cwd=ROOT,
+        cwd=child_process.HERE.home,
         capture_output=True,
         text=True,
         check=True,
@@ -604,6 +599,7 @@ def test_without_walls_the_same_file_does_its_work(good: Path, tmp_path: Path) -
     assert (tmp_path / "canary").read_text() == "owned"
 
 
+@pytest.mark.forked
 @needs_files
 def test_code_that_the_user_allows_is_walled_too(good: Path, tmp_path: Path) -> None:
     """--allow-code lets a file compute as it likes, not change the machine."""

@@ -6,8 +6,6 @@ import json
 import marshal
 import stat
 import struct
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from conftest import ROOT, surroundings
+from conftest import SOURCE, run_script
 from quantbench.adopt import formats
 from quantbench.errors import BadInput
 from quantbench.safety import archive, hdf5, hdf5_worker, keras_config
@@ -631,10 +629,9 @@ print(json.dumps(out))
 
 
 def in_a_process(script: str, folder: Path, *arguments: object) -> str:
-    environment = surroundings(PYTHONPATH=f"{folder}:{ROOT}")
-    (folder / "script.py").write_text(script)
-    command = [sys.executable, str(folder / "script.py"), *map(str, arguments)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    path = folder / "script.py"
+    path.write_text(script)
+    done = run_script(path, *map(str, arguments), PYTHONPATH=f"{folder}:{SOURCE}")
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 

@@ -8,6 +8,7 @@ import threading
 import time
 import types
 from pathlib import Path
+from typing import Any
 
 import command_server
 import conftest
@@ -161,3 +162,38 @@ def test_what_is_to_be_done_at_the_end_is_done(tmp_path: Path) -> None:
     (models / "m.py").write_text(lease)
     command_server.run(["models", "--model-dir", str(models)], tmp_path, surroundings(), 60)
     assert list((tmp_path / "store" / ".held").iterdir()) == []
+
+
+def is_two(number: int) -> None:
+    """The body of a test."""
+    assert number == 2
+
+
+def test_a_test_in_a_forked_process_fails_as_it_would_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conftest, "forks", True)
+
+    def run(number: int) -> bool | None:
+        item: Any = types.SimpleNamespace(
+            module=sys.modules[__name__],
+            originalname="is_two",
+            funcargs={"number": number},
+            _fixtureinfo=types.SimpleNamespace(argnames=["number"]),
+            get_closest_marker=lambda name: True if name == "forked" else None,
+        )
+        return conftest.pytest_pyfunc_call(item)
+
+    assert run(2)
+    with pytest.raises(pytest.fail.Exception, match="assert 1 == 2"):
+        run(1)
+
+
+def test_files_stay_whole_slow_ones_come_first_and_what_runs_alone_last() -> None:
+    def item(path: str, *marks: str) -> types.SimpleNamespace:
+        return types.SimpleNamespace(path=path, marks=marks, get_closest_marker=lambda name: (name in marks) or None)
+
+    items: list[Any] = [item("a"), item("b", "alone"), item("b"), item("c"), item("c", "slow"), item("d", "slow")]
+    conftest._put_in_order(items)
+    assert [(one.path, one.marks) for one in items] == [
+        *(("c", ()), ("c", ("slow",)), ("d", ("slow",)), ("a", ())),
+        *(("b", ()), ("b", ("alone",))),
+    ]

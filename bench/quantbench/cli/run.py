@@ -41,6 +41,7 @@ def run(context: typer.Context, **values: Any) -> None:
     arguments = [str(PACKAGE / "suites"), "-c", str(PYTEST_INI), "--rootdir", str(PACKAGE)]
     arguments += ["-o", f"cache_dir={Path(values['report_dir']).resolve() / '.pytest_cache'}"]
     arguments += ["-p", "no:unraisableexception"]  # it collects all garbage twice at the end
+    arguments += ["-p", "no:hypothesispytest"]  # it imports all of Hypothesis at the end
     for name, value in values.items():
         if isinstance(value, bool):
             taken_back = not value and name in config.KEYS and settings[name]

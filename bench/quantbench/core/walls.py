@@ -240,9 +240,10 @@ def _looked_through() -> list[Path]:
 
 def _imported_from(entry: Path) -> Iterator[Path]:
     inside = str(entry.absolute()) + os.sep
-    for name, module in list(sys.modules.items()):
-        origin = getattr(module, "__file__", None)
-        if "." not in name and name not in ("__main__", "__mp_main__") and origin and origin.startswith(inside):
+    names = [name for name in list(sys.modules) if "." not in name and name not in ("__main__", "__mp_main__")]
+    for name in names:
+        origin = getattr(sys.modules.get(name), "__file__", None)
+        if origin and origin.startswith(inside):
             path = Path(origin)
             yield path.parent if path.name == "__init__.py" else path
 
