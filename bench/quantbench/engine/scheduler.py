@@ -106,7 +106,7 @@ class Computing:
         tasks.sort(key=lambda task: place(task[0].model.name, task[0].variant))
         missing = []
         for cell, place, task in tasks:
-            stored_outcome = from_store(task)
+            stored_outcome = from_store(task, model=cell.model)
             if stored_outcome is not None:
                 self._futures[cell.id][place].set_result(stored_outcome)
             else:

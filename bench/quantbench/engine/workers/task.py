@@ -114,9 +114,13 @@ class Outcome:
     heads: dict[str, Array] = field(default_factory=dict)
 
 
-def from_store(task: Task, store: Store | None = None) -> Outcome | None:
-    """Return the outcome if the store holds all of it, or it cannot be made; starts nothing and runs no model."""
-    model, store = model_of(task), store or Store(task.store)
+def from_store(task: Task, store: Store | None = None, model: ReferenceModel | None = None) -> Outcome | None:
+    """Return the outcome if the store holds all of it, or it cannot be made; starts nothing and runs no model.
+
+    Args:
+        model: the task's, where it is loaded already.
+    """
+    model, store = model or model_of(task), store or Store(task.store)
     if refused := preflight.refusal(model, variant_of(model, task.variant)):
         return Outcome(task.seed, cached=True, failure=Failure(what="unsupported", reason=refused))
     built = build.find(model, variant_of(model, task.variant), task.seed, task.train_seed, store)

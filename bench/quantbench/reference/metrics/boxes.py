@@ -6,8 +6,11 @@ both have the same. Source: Lin et al. 2014, "Microsoft COCO: Common Objects in 
 """
 
 import contextlib
+import hashlib
 import io
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -102,13 +105,46 @@ def _best_overlaps(rows: Array, labels: Array) -> Array:
 
 def average_precision(predictions: Array, labels: Array) -> float:
     """Compute the mean average precision over classes and IoU thresholds; NaN where there is no box."""
-    evaluated = _matched(predictions, labels)
+    return _scored(_Both.of(predictions, labels))[0]
+
+
+def _precision_of_chosen(predictions: Array, labels: Array) -> Callable[[Array], float] | None:
+    return _scored(_Both.of(predictions, labels))[1]
+
+
+@dataclass(frozen=True)
+class _Both:
+    """Hold predictions and labels, equal to others with the same contents."""
+
+    sha256: str
+    predictions: Array = field(compare=False, repr=False)
+    labels: Array = field(compare=False, repr=False)
+
+    @staticmethod
+    def of(predictions: Array, labels: Array) -> "_Both":
+        found = hashlib.sha256()
+        for array in (predictions, labels):
+            found.update(f"{array.dtype.str} {array.shape}".encode())
+            found.update(np.ascontiguousarray(array).data)
+        return _Both(found.hexdigest(), predictions, labels)
+
+
+@lru_cache(maxsize=16)
+def _scored(both: _Both) -> tuple[float, Callable[[Array], float] | None]:
+    """Match detections, which takes longer than all the rest, once: a run compares the same ones several times.
+
+    Returns:
+        The mean average precision, and that of chosen examples, see :func:`_of_chosen`.
+    """
+    evaluated = _matched(both.predictions, both.labels)
     if evaluated is None:
-        return float("nan")
+        return float("nan"), None
     with contextlib.redirect_stdout(io.StringIO()):
         evaluated.accumulate()
     precision = evaluated.eval["precision"][:, :, :, 0, -1]  # all areas, up to 100 detections
-    return float(np.mean(precision[precision > -1])) if (precision > -1).any() else float("nan")
+    there = precision > -1
+    whole = float(np.mean(precision[there])) if there.any() else float("nan")
+    return whole, _of_chosen(evaluated, both.labels)
 
 
 def _matched(predictions: Array, labels: Array) -> Any:
@@ -134,14 +170,11 @@ def _matched(predictions: Array, labels: Array) -> Any:
     return evaluated
 
 
-def _precision_of_chosen(predictions: Array, labels: Array) -> Callable[[Array], float] | None:
-    """Match detections once, which no resample changes, and weigh them by how often their example is chosen.
+def _of_chosen(evaluated: Any, labels: Array) -> Callable[[Array], float]:
+    """Weigh detections, whose matches no resample changes, by how often their example is chosen.
 
-    Detections are laid out by class in falling order of their scores, one row for each class and IoU threshold.
+    They are laid out by class in falling order of their scores, one row for each class and IoU threshold.
     """
-    evaluated = _matched(predictions, labels)
-    if evaluated is None:
-        return None
     n, recalls = len(labels), evaluated.params.recThrs
     classes, thresholds = len(evaluated.params.catIds), len(evaluated.params.iouThrs)
     real = np.stack([np.sum(labels[..., 4] == one, axis=1) for one in evaluated.params.catIds], axis=1)
