@@ -70,7 +70,8 @@ def _digests(
         sealed: the digests that are expected; a value that has one of them as it is need not be rounded, which takes
             as long as all the rest.
     """
-    start, found = f"{flat(model)}, {flat(variant)}", {}
+    start = f"{flat(model)}, {flat(variant)}"
+    found: dict[str, dict[str, str]] = {}
     for group, fields in _groups(cell).items():
         place, then = f"[{start}, {flat(group)}", sealed.get(group, {})
         digests = found[group] = {}

@@ -102,8 +102,8 @@ class Computing:
     def submit(self) -> None:
         """Start computing whatever is not in the store."""
         tasks = [(cell, i, self._task(cell, seed)) for cell in self._cells for i, seed in enumerate(cell.seeds)]
-        place = order([cell.model.name for cell in self._cells])
-        tasks.sort(key=lambda task: place(task[0].model.name, task[0].variant))
+        turn = order([cell.model.name for cell in self._cells])
+        tasks.sort(key=lambda task: turn(task[0].model.name, task[0].variant))
         missing = []
         for cell, place, task in tasks:
             stored_outcome = from_store(task, model=cell.model)
