@@ -33,7 +33,7 @@ from pathlib import Path
 
 from quantbench.build.store import Store, default_root
 from quantbench.core.options import RunOptions
-from quantbench.engine.scheduler import _turn
+from quantbench.engine.scheduler import order
 from quantbench.engine.workers import cluster
 from quantbench.engine.workers.cluster_executor import ClusterExecutor
 from quantbench.engine.workers.task import Task
@@ -215,7 +215,10 @@ def chosen(models: str, variants: str, waiting: Path | None) -> list[Cell]:
         return [Cell(known[name].file, name, variant) for variant in of for name in names]
     cells = [cell for cell in read(waiting)[0].cells if not cell.cached and cell.failure is None]
     of_models = pick(models, known, "--models")
-    cells = sorted((one for one in cells if one.model in of_models), key=lambda one: _turn(VARIANTS[one.variant]))
+    place = order(of_models)
+    cells = sorted(
+        (one for one in cells if one.model in of_models), key=lambda one: place(one.model, VARIANTS[one.variant])
+    )
     return [Cell(known[one.model].file, one.model, one.variant, one.seconds) for one in cells]
 
 

@@ -1,6 +1,7 @@
 """What happens beside a cell: its worker's death after the result, its share of the cores, and how far it is."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from quantbench.build.store import Store, digest
 from quantbench.core import counters
 from quantbench.engine.progress import Counts, Lines
 from quantbench.engine.workers import local
-from quantbench.engine.workers.task import Outcome, Task, compute, model_of
-from quantbench.measure import memory
+from quantbench.engine.workers.task import Outcome, Task, compute, from_store, model_of
+from quantbench.measure import memory, micro
 from quantbench.reference.datasets import file_sha256
 from quantbench.variants import VARIANTS
 
@@ -63,6 +64,22 @@ def test_a_worker_that_dies_after_the_result_does_not_take_it_along(tmp_path: Pa
     assert "only its score was measured" in finding
     assert "a kernel's last words" in finding
     assert counters.read(task.progress) == [2000, 2000]
+
+
+@pytest.mark.skipif(bool(micro.unavailable()), reason=micro.unavailable())
+def test_a_worker_runs_tflite_micro_too_so_that_judging_finds_it_in_the_store(tmp_path: Path) -> None:
+    task = replace(a_task(tmp_path), memory=False)
+    assert not compute(task).cached
+    assert from_store(task) is not None
+    wanted = replace(task, micro=True)
+    assert from_store(wanted) is None  # a cell that lacks it is not finished
+    assert not compute(wanted).cached
+    known = from_store(wanted)
+    assert known is not None
+    assert known.cached
+    ran = micro.through_store(Path("gone"), known.artifact_sha256 or "", model_of(task), Store(task.store))
+    assert ran.cached
+    assert ran.predictions is not None
 
 
 def dies_at_once(task: Task) -> Outcome:

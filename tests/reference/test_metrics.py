@@ -256,7 +256,25 @@ def test_average_precision_of_a_resample_is_that_of_its_boxes(seed: int, n: int,
     metric, chosen = by_name("mean_average_precision"), random.integers(0, n, n)
     predictions = metric.predict(found, {})
     expected = metric.value(predictions[chosen], truth[chosen])
-    assert metric.of_chosen(predictions, truth)(chosen) == pytest.approx(expected, nan_ok=True)
+    of_chosen = metric.of_chosen(predictions, truth)
+    assert of_chosen(chosen) == pytest.approx(expected, nan_ok=True)
+    assert of_chosen(chosen.copy()) == pytest.approx(of_chosen(chosen), rel=0, abs=0, nan_ok=True)
+    iou = by_name("box_iou")
+    assert iou.of_chosen(predictions, truth)(chosen) == iou.value(predictions[chosen], truth[chosen])  # to the last bit
+
+
+def test_equal_detections_are_matched_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    matched: list[Any] = []
+    usual = boxes._matched
+    monkeypatch.setattr(boxes, "_matched", lambda *given: matched.append(given) or usual(*given))
+    metric, found = by_name("mean_average_precision"), detections(3.0)
+    predictions = metric.predict(found, {})
+    once, again = metric.value(predictions, TRUTH), metric.value(predictions.copy(), TRUTH.copy())
+    assert metric.of_chosen(predictions, TRUTH)(np.arange(2)) == pytest.approx(once)
+    assert (again, len(matched)) == (once, 1)
+    predictions[:] = metric.predict(detections(), {})  # in place: they are known by their contents
+    assert metric.value(predictions, TRUTH) != once
+    assert len(matched) == 2
 
 
 def test_the_iou_of_boxes_with_what_covers_them_best() -> None:

@@ -7,7 +7,7 @@ that a later format adds breaks no older seal.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,12 +58,28 @@ def seal_of(model: str, variant: str, cell: BaselineCell) -> dict[str, str]:
 
     Model and variant are part of each digest, so that a cell that is copied over another one is seen.
     """
+    return {group: _joined(digests) for group, digests in _digests(model, variant, cell, {}).items()}
+
+
+def _digests(
+    model: str, variant: str, cell: BaselineCell, sealed: Mapping[str, Mapping[str, str]]
+) -> dict[str, dict[str, str]]:
+    """Map each group of a cell's fields -> field -> digest.
+
+    Args:
+        sealed: the digests that are expected; a value that has one of them as it is need not be rounded, which takes
+            as long as all the rest.
+    """
     start = f"{flat(model)}, {flat(variant)}"
-    found = {}
+    found: dict[str, dict[str, str]] = {}
     for group, fields in _groups(cell).items():
-        place = f"{start}, {flat(group)}"
-        texts = {name: f"[{place}, {flat(name)}, {flat(rounded(value))}]" for name, value in fields.items()}
-        found[group] = _joined({name: _digest(text) for name, text in texts.items()})
+        place, then = f"[{start}, {flat(group)}", sealed.get(group, {})
+        digests = found[group] = {}
+        for name, value in fields.items():
+            digest = _digest(f"{place}, {flat(name)}, {flat(value)}]") if name in then else ""
+            if not digest or digest != then[name]:
+                digest = _digest(f"{place}, {flat(name)}, {flat(rounded(value))}]")
+            digests[name] = digest
     return found
 
 
@@ -116,9 +132,10 @@ def _of_cell(model: str, variant: str, cell: BaselineCell, seal: dict[str, str])
     if not seal:
         yield Edit(variant, "seal", "removed")
         return
-    now = seal_of(model, variant, cell)
-    for group in sorted({*now, *seal}):
-        yield from _differences(variant, group, _parsed(now.get(group, "")), _parsed(seal.get(group, "")))
+    then = {group: _parsed(text) for group, text in seal.items()}
+    now = _digests(model, variant, cell, then)
+    for group in sorted({*now, *then}):
+        yield from _differences(variant, group, now.get(group, {}), then.get(group, {}))
 
 
 def _differences(variant: str, group: str, now: dict[str, str], then: dict[str, str]) -> Iterator[Edit]:

@@ -36,6 +36,7 @@ from quantbench.reference.model import ReferenceModel
 _SAVE_SECONDS = 1.0
 # A save writes all cells, so of many cells it takes long: at most a twentieth of the time goes into saving.
 _SAVE_REST = 19
+_SAVE_EACH = 0.002  # seconds for each cell, until a save was timed
 Write = Callable[[Report, dict[str, dict[str, Array]]], None]
 
 
@@ -108,7 +109,7 @@ class Recording:
         self._saved = header.since
         self._causes: dict[CellId, Attribution] = {}
         self._times: dict[CellId, OperatorTimes] = {}
-        self._save_took = 0.0
+        self._save_took = _SAVE_EACH * len(cells)
 
     def save_now_and_then(self) -> None:
         """Write the report so far, unless one was written a moment ago."""

@@ -12,8 +12,8 @@ from quantbench.records import Kind, parts
 from quantbench.reference.model import ReferenceModel
 from quantbench.variants import VARIANTS, variant_of
 
-# Measured once all cells are computed, and not started in a run that was stopped. Instructions and TFLite-Micro do not
-# need the machine for themselves.
+# Measured once all cells are computed, and not started in a run that was stopped. Instructions do not need the machine
+# for themselves, nor does TFLite-Micro: workers have run it by then, and judging finds its answers in the store.
 ALONE = frozenset({Kind.INSTRUCTIONS, Kind.MICRO, Kind.GPU, Kind.LATENCY, Kind.TARGET})
 IN_ORDER = (Kind.INSTRUCTIONS, Kind.MICRO, Kind.GPU, Kind.LATENCY, Kind.TARGET)
 

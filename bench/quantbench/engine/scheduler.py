@@ -20,22 +20,40 @@ from quantbench.engine.trained_twice import TrainedTwice, cheapest
 from quantbench.engine.workers.local import Executor
 from quantbench.engine.workers.task import Outcome, Task, from_store
 from quantbench.errors import DiskFull
+from quantbench.measure import micro
 from quantbench.records import Kind
 from quantbench.variants import VARIANTS, Variant
 
 _TICK_SECONDS = 0.2
 _GUESS_SECONDS = 1.0
+TRAINED, SLOW, OTHERS = range(3)  # turns
 
 
-def _turn(variant: Variant) -> tuple[int, int]:
-    """Order cells so that the long ones start first and the short ones fill the gaps at the end.
+def turn_of(variant: Variant) -> int:
+    """Return the turn of a cell: the long ones start first, and the short ones fill the gaps at the end.
 
-    Cells that train are ordered by variant, not by model: neighbours of one model often need the same training, and the
-    second would wait for the first. LiteRT has no fast kernels for int16 activations: what takes 2 s takes 100 s there.
+    LiteRT has no fast kernels for int16 activations: what takes 2 s takes 100 s there.
     """
     if variant.trained:
-        return 0, list(VARIANTS).index(variant.name)
-    return (1, 0) if variant.taxonomy.activations.startswith("int16") else (2, 0)
+        return TRAINED
+    return SLOW if variant.taxonomy.activations.startswith("int16") else OTHERS
+
+
+def order(models: Collection[str]) -> Callable[[str, Variant], tuple[int, int, bool]]:
+    """Return the key (model, variant) -> place by which cells of these models are submitted.
+
+    Those that train are ordered by variant, not by model: neighbours of one model often need the same training, and the
+    second would wait for the first. All others are ordered by model, what is calibrated first: it takes up to ten times
+    as long, so that no worker waits for it at the end.
+    """
+    of_model = {name: place for place, name in enumerate(dict.fromkeys(models))}
+
+    def key(model: str, variant: Variant) -> tuple[int, int, bool]:
+        turn = turn_of(variant)
+        place = list(VARIANTS).index(variant.name) if turn == TRAINED else of_model[model]
+        return turn, place, not variant.taxonomy.activations.startswith("int")
+
+    return key
 
 
 class Computing:
@@ -84,10 +102,11 @@ class Computing:
     def submit(self) -> None:
         """Start computing whatever is not in the store."""
         tasks = [(cell, i, self._task(cell, seed)) for cell in self._cells for i, seed in enumerate(cell.seeds)]
-        tasks.sort(key=lambda task: _turn(task[0].variant))
+        turn = order([cell.model.name for cell in self._cells])
+        tasks.sort(key=lambda task: turn(task[0].model.name, task[0].variant))
         missing = []
         for cell, place, task in tasks:
-            stored_outcome = from_store(task)
+            stored_outcome = from_store(task, model=cell.model)
             if stored_outcome is not None:
                 self._futures[cell.id][place].set_result(stored_outcome)
             else:
@@ -153,9 +172,20 @@ class Computing:
         root = self._store.root.absolute()
         model, stranger = cell.model, cell.model.form != "code"
         log = self._logs / name
-        weighed = Kind.MEMORY in cell.kinds
-        name = cell.variant.name
-        return Task(model.file, model.name, name, seed, train_seed, root, log, stranger=stranger, memory=weighed)
+        on_micro = Kind.MICRO in cell.kinds and not self._options.cluster and not micro.unavailable()
+        return Task(
+            model.file,
+            model.name,
+            cell.variant.name,
+            seed,
+            train_seed,
+            root,
+            log,
+            stranger=stranger,
+            memory=Kind.MEMORY in cell.kinds,
+            micro=on_micro,
+            turn=turn_of(cell.variant),
+        )
 
     def wait(self, cells: Collection[Planned]) -> None:
         """Wait until these cells are computed, announcing each cell that finishes.

@@ -61,7 +61,8 @@ class TrainedTwice:
         self.cell = cell
         self._store = Path(tempfile.mkdtemp(prefix="quantbench-again-"))
         log = task.log.with_name(f"{task.log.stem}.again.log")
-        self.future: Future[Outcome] = executor.submit(replace(task, store=self._store, log=log), timeout)
+        again = replace(task, store=self._store, log=log, memory=False, micro=False)
+        self.future: Future[Outcome] = executor.submit(again, timeout)
 
     def close(self) -> None:
         """Remove what the second training left."""

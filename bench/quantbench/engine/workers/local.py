@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing import resource_tracker
 from pathlib import Path
-from queue import SimpleQueue
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -24,6 +23,7 @@ from quantbench.core.signals import hurried_by
 from quantbench.core.threads import cores
 from quantbench.engine.workers.process import Stopped, WorkerSlot
 from quantbench.engine.workers.task import Outcome, Task, compute, failure, salvaged
+from quantbench.engine.workers.task_queue import TaskQueue
 
 _Submitted = tuple["Future[Outcome]", Task, float]
 
@@ -69,12 +69,12 @@ class LocalExecutor:
         self._share = folder.absolute() / "share"
         self._busy = 0
         self._counting = threading.Lock()
-        self._queue: SimpleQueue[_Submitted | None] = SimpleQueue()
+        self._queue: TaskQueue[_Submitted] = TaskQueue(lambda submitted: submitted[1])
         self._free = threading.Semaphore(self.workers)
         self._turnstile = threading.Lock()
         _start_tracker()
         # Daemons, so that a process that ends without closing does not wait for its cells.
-        self._threads = [threading.Thread(target=self._serve, args=[slot], daemon=True) for slot in self._lanes]
+        self._threads = [threading.Thread(target=self._serve, args=one, daemon=True) for one in enumerate(self._lanes)]
         for thread in self._threads:
             thread.start()
 
@@ -86,8 +86,7 @@ class LocalExecutor:
 
     def close(self) -> None:
         """See :class:`Executor`."""
-        for _ in self._threads:
-            self._queue.put(None)  # behind everything that was submitted
+        self._queue.close()
         for thread in self._threads:
             thread.join()
         self._share.unlink(missing_ok=True)
@@ -113,9 +112,9 @@ class LocalExecutor:
     ) -> None:
         self.stop()
 
-    def _serve(self, slot: WorkerSlot) -> None:
+    def _serve(self, number: int, slot: WorkerSlot) -> None:
         """Serve one slot in a thread: take the next task until there is none, or all are cancelled."""
-        while (submitted := self._queue.get()) is not None:
+        while (submitted := self._queue.take(number)) is not None:
             future, task, timeout = submitted
             try:
                 future.set_result(self._computed(slot, future, task, timeout))

@@ -10,12 +10,12 @@ import numpy as np
 
 from quantbench.build import artifact as build
 from quantbench.build import elsewhere, preflight, refusals
-from quantbench.build.store import Store
+from quantbench.build.store import Store, digest
 from quantbench.core import counters
 from quantbench.core.arrays import Array
 from quantbench.core.output import output_to
 from quantbench.errors import BadInput, disk_is_full, ran_short
-from quantbench.measure import accuracy, census, memory, size
+from quantbench.measure import accuracy, census, memory, micro, size
 from quantbench.measure.memory import Memory
 from quantbench.records import Contents, Failure
 from quantbench.reference.metrics import ROUNDING
@@ -34,7 +34,9 @@ class Task:
         interpreters: number that share the test examples, each in its own thread, as long as ``share`` holds no other.
         share: file with that number, which changes while other workers get busy or idle.
         memory: whether its memory is measured, which takes longer than scoring a small model.
+        micro: whether it runs on TFLite-Micro too; what comes of it stays in the store, where judging finds it.
         stranger: whether the model was saved by others, so that whatever opens it is confined.
+        turn: tasks of a lower one begin first, see :class:`quantbench.engine.workers.waiting.Waiting`.
     """
 
     model_file: Path
@@ -48,6 +50,8 @@ class Task:
     stranger: bool = False
     share: Path | None = None
     memory: bool = True
+    micro: bool = False
+    turn: int = 0
 
     @property
     def progress(self) -> Path:
@@ -110,9 +114,13 @@ class Outcome:
     heads: dict[str, Array] = field(default_factory=dict)
 
 
-def from_store(task: Task, store: Store | None = None) -> Outcome | None:
-    """Return the outcome if the store holds all of it, or it cannot be made; starts nothing and runs no model."""
-    model, store = model_of(task), store or Store(task.store)
+def from_store(task: Task, store: Store | None = None, model: ReferenceModel | None = None) -> Outcome | None:
+    """Return the outcome if the store holds all of it, or it cannot be made; starts nothing and runs no model.
+
+    Args:
+        model: the task's, where it is loaded already.
+    """
+    model, store = model or model_of(task), store or Store(task.store)
     if refused := preflight.refusal(model, variant_of(model, task.variant)):
         return Outcome(task.seed, cached=True, failure=Failure(what="unsupported", reason=refused))
     built = build.find(model, variant_of(model, task.variant), task.seed, task.train_seed, store)
@@ -131,6 +139,8 @@ def from_store(task: Task, store: Store | None = None) -> Outcome | None:
         weighed = task.seed == 0 and task.memory
         taken = memory.find(built.sha256, model, store) if weighed else None
         if taken is None and weighed and evaluation.refusal is None:
+            return None
+        if _on_micro(task, evaluation) and not store.has(digest(micro.recipe(built.sha256, model))):
             return None
         return _outcome(task, model, built, evaluation, 0.0, _agreement(task, model, evaluation, store), taken, store)
     except Exception:  # the worker meets it again, and reports it as this cell's failure
@@ -155,10 +165,19 @@ def compute(task: Task) -> Outcome:
             taken = None
             if task.seed == 0 and task.memory and evaluation.refusal is None:
                 taken = memory.through_store(built.path, built.sha256, model, store)
-            return _outcome(task, model, built, evaluation, time.perf_counter() - start, agreement, taken, store)
+            found = _outcome(task, model, built, evaluation, 0.0, agreement, taken, store)
+            if _on_micro(task, evaluation):
+                ran = micro.through_store(built.path, built.sha256, model, store)
+                found = replace(found, cached=found.cached and ran.cached)
+            return replace(found, seconds=time.perf_counter() - start)
         except (Exception, SystemExit) as error:  # sys.exit in somebody's code ends its cell, not the worker
             traceback.print_exc()
             return failed(task, error, time.perf_counter() - start)
+
+
+def _on_micro(task: Task, evaluation: accuracy.Evaluation) -> bool:
+    """Return whether an artifact runs on TFLite-Micro: that of the first seed, where LiteRT runs it."""
+    return task.micro and task.seed == 0 and evaluation.refusal is None
 
 
 def _pace(task: Task) -> accuracy.Pace:

@@ -6,8 +6,11 @@ both have the same. Source: Lin et al. 2014, "Microsoft COCO: Common Objects in 
 """
 
 import contextlib
+import hashlib
 import io
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -26,6 +29,7 @@ LABELS = "labels of shape (n, boxes, 5) with x1, y1, x2, y2, class, filled up wi
 # picture is more than this many times, and what overlaps by so much more is no chance.
 _OTHER_UNIT, _BULK = 8.0, 0.95
 _CLEARLY = 0.3
+_RESAMPLES = 2000  # whose values are kept
 
 
 def _detections(outputs: Inputs, _inputs: Inputs) -> Array:
@@ -102,13 +106,46 @@ def _best_overlaps(rows: Array, labels: Array) -> Array:
 
 def average_precision(predictions: Array, labels: Array) -> float:
     """Compute the mean average precision over classes and IoU thresholds; NaN where there is no box."""
-    evaluated = _matched(predictions, labels)
+    return _scored(_Both.of(predictions, labels))[0]
+
+
+def _precision_of_chosen(predictions: Array, labels: Array) -> Callable[[Array], float] | None:
+    return _scored(_Both.of(predictions, labels))[1]
+
+
+@dataclass(frozen=True)
+class _Both:
+    """Hold predictions and labels, equal to others with the same contents."""
+
+    sha256: str
+    predictions: Array = field(compare=False, repr=False)
+    labels: Array = field(compare=False, repr=False)
+
+    @staticmethod
+    def of(predictions: Array, labels: Array) -> "_Both":
+        found = hashlib.sha256()
+        for array in (predictions, labels):
+            found.update(f"{array.dtype.str} {array.shape}".encode())
+            found.update(np.ascontiguousarray(array).data)
+        return _Both(found.hexdigest(), predictions, labels)
+
+
+@lru_cache(maxsize=16)
+def _scored(both: _Both) -> tuple[float, Callable[[Array], float] | None]:
+    """Match detections, which takes longer than all the rest, once: a run compares the same ones several times.
+
+    Returns:
+        The mean average precision, and that of chosen examples, see :func:`_of_chosen`.
+    """
+    evaluated = _matched(both.predictions, both.labels)
     if evaluated is None:
-        return float("nan")
+        return float("nan"), None
     with contextlib.redirect_stdout(io.StringIO()):
         evaluated.accumulate()
     precision = evaluated.eval["precision"][:, :, :, 0, -1]  # all areas, up to 100 detections
-    return float(np.mean(precision[precision > -1])) if (precision > -1).any() else float("nan")
+    there = precision > -1
+    whole = float(np.mean(precision[there])) if there.any() else float("nan")
+    return whole, _of_chosen(evaluated, both.labels)
 
 
 def _matched(predictions: Array, labels: Array) -> Any:
@@ -134,14 +171,13 @@ def _matched(predictions: Array, labels: Array) -> Any:
     return evaluated
 
 
-def _precision_of_chosen(predictions: Array, labels: Array) -> Callable[[Array], float] | None:
-    """Match detections once, which no resample changes, and weigh them by how often their example is chosen.
+def _of_chosen(evaluated: Any, labels: Array) -> Callable[[Array], float]:
+    """Weigh detections, whose matches no resample changes, by how often their example is chosen.
 
-    Detections are laid out by class in falling order of their scores, one row for each class and IoU threshold.
+    They are laid out by class in falling order of their scores, one row for each class and IoU threshold. All cells of
+    a model are compared with the same control on the same resamples, so that each is computed once.
     """
-    evaluated = _matched(predictions, labels)
-    if evaluated is None:
-        return None
+    known: dict[bytes, float] = {}
     n, recalls = len(labels), evaluated.params.recThrs
     classes, thresholds = len(evaluated.params.catIds), len(evaluated.params.iouThrs)
     real = np.stack([np.sum(labels[..., 4] == one, axis=1) for one in evaluated.params.catIds], axis=1)
@@ -158,7 +194,7 @@ def _precision_of_chosen(predictions: Array, labels: Array) -> Callable[[Array],
     offsets = (beyond + 1) * np.arange(classes * thresholds).reshape(classes, thresholds, 1)
     end = np.ones((classes, thresholds, 1))
 
-    def value(chosen: Array) -> float:
+    def weighed(chosen: Array) -> float:
         times = np.bincount(chosen, minlength=n)
         boxes = times @ real
         found = times[example][:, None, :] * there
@@ -171,6 +207,14 @@ def _precision_of_chosen(predictions: Array, labels: Array) -> Callable[[Array],
         at = np.searchsorted(laid.ravel(), (needed[:, None, :] + offsets).ravel())
         each = np.concatenate([best_after, 0 * end], axis=2).ravel()[at].reshape(classes, -1)[boxes > 0]
         return float(np.mean(each)) if each.size else float("nan")
+
+    def value(chosen: Array) -> float:
+        sha256 = hashlib.sha256(np.ascontiguousarray(chosen).data).digest()
+        if sha256 not in known:
+            if len(known) >= _RESAMPLES:
+                known.clear()
+            known[sha256] = weighed(chosen)
+        return known[sha256]
 
     return value
 
@@ -223,9 +267,20 @@ def _no_box(labels: Array) -> str:
 
 def _uncovered(predictions: Array, labels: Array) -> Array:
     """Return how much of each example's share of all labelled boxes no detection covers, shape (n,)."""
+    missed, boxes = _missed(predictions, labels)
+    return np.asarray(missed * (len(labels) / max(1, int(boxes.sum()))))
+
+
+def _missed(predictions: Array, labels: Array) -> tuple[Array, Array]:
+    """Return how much of its boxes no detection covers, and how many boxes it has, of each example."""
     there = labels[..., 4] >= 0
     missed = np.where(there, 1 - _best_overlaps(predictions.reshape(len(labels), -1, DETECTION), labels), 0)
-    return np.asarray(missed.sum(axis=1) * (len(labels) / max(1, int(np.count_nonzero(there)))))
+    return missed.sum(axis=1), np.count_nonzero(there, axis=1)
+
+
+def _iou_of_chosen(predictions: Array, labels: Array) -> Callable[[Array], float]:
+    missed, boxes = _missed(predictions, labels)
+    return lambda chosen: 1 - float(np.mean(missed[chosen] * (len(chosen) / max(1, int(boxes[chosen].sum())))))
 
 
 def _box_iou(predictions: Array, labels: Array) -> float:
@@ -255,6 +310,7 @@ BOX_IOU = Metric(
     _detections,
     _box_iou,
     losses=_uncovered,
+    prepared=_iou_of_chosen,
     undefined=_no_box,
     takes="boxes",
 )
