@@ -22,6 +22,7 @@ from quantbench.core.options import RunOptions
 from quantbench.core.output import output_to
 from quantbench.core.signals import settle, undisturbed
 from quantbench.engine import finish
+from quantbench.engine.cell import CellId
 from quantbench.engine.progress import on_terminal
 from quantbench.engine.session import Session
 from quantbench.engine.whole_run import whole_run
@@ -112,7 +113,14 @@ def judge(
     if not whole:
         return status, None
     judged = verdicts.Judging(
-        session.report, outputs, run_predictions(session, model.name), given.max_drop, promise, asked.spec, asked.limits
+        session.report,
+        outputs,
+        run_predictions(session, model.name),
+        given.max_drop,
+        promise,
+        asked.spec,
+        asked.limits,
+        session.artifacts().get(CellId(model.name, FLOAT_CONTROL)),
     )
     record = judged.record(
         found, reference.model if given.model else "", "" if not given.model else asked.against
