@@ -147,50 +147,6 @@ SHIPPED = Floor(1.71, "the sd between trainings: a larger drop is not to be ship
 CLOSE = Floor(1.0, "boxes survive int8: a larger drop is a bug")
 COARSE = Floor(20.0, "four bits are too coarse for so few channels: not to be shipped, kept to see them get better")
 
-# Variants that train are left out until they have baselines. tfmot's ranges start at 6 and are far below the distances
-# even after an epoch, so that its default QAT finds hardly anything.
-UNTRAINED = (
-    "aeq_dynamic_wi2_dense_afp32",
-    "aeq_dynamic_wi2_dense_b32_afp32",
-    "aeq_dynamic_wi2_dense_hadamard_afp32",
-    "aeq_dynamic_wi4_afp32",
-    "aeq_dynamic_wi4_b32_afp32",
-    "aeq_dynamic_wi4_gptq_afp32",
-    "aeq_dynamic_wi4_hadamard_afp32",
-    "aeq_dynamic_wi4_hadamard_op_afp32",
-    "aeq_dynamic_wi4_mse_afp32",
-    "aeq_dynamic_wi4_octav_afp32",
-    "aeq_dynamic_wi4_oscar_afp32",
-    "aeq_dynamic_wi8_afp32",
-    "aeq_dynamic_wi8_b32_afp32",
-    "aeq_dynamic_wi8_hadamard_afp32",
-    "aeq_float16",
-    "aeq_static_wi8_ai16",
-    "aeq_static_wi8_ai8",
-    "aeq_static_wi8_ai8_minmax",
-    "aeq_static_wi8_ai8_octav",
-    "aeq_weight_only_wi4_afp32",
-    "aeq_weight_only_wi8_afp32",
-    "float32",
-    "keras_dynamic_wi8_afp32",
-    "keras_float8",
-    "keras_weight_only_wi4_awq_afp32",
-    "keras_weight_only_wi4_b128_afp32",
-    "keras_weight_only_wi4_gptq_afp32",
-    "keras_weight_only_wi8_afp32",
-    "mixed_static_wi8_ai8_ends_float",
-    "mixed_static_wi8_ai8_worst_float",
-    "ptq_dynamic_wi8_afp32",
-    "ptq_float16",
-    "ptq_static_wi8_ai16",
-    "ptq_static_wi8_ai8",
-    "ptq_static_wi8_ai8_int_io",
-    "ptq_static_wi8_ai8_int_only",
-    "ptq_static_wi8_ai8_per_tensor",
-    "ptq_static_wi8_ai8_uint8_io",
-    "tuned",
-)
-
 MODEL = ReferenceModel(
     name="detector",
     description="A small one-stage detector of garments: boxes and scores apart, and joined in one tensor",
@@ -219,6 +175,5 @@ MODEL = ReferenceModel(
     ),
     loss=loss,
     training=training,
-    gate_variants=UNTRAINED,
     trained_outputs=(BOXES, SCORES, JOINED),
 )

@@ -68,13 +68,18 @@ def _observed(bench: Workbench, quantized: Any) -> list[Range]:
 
 @contextmanager
 def _in_place_of_rounding(note: Any) -> Iterator[None]:
-    """Let tfmot call ``note`` with each activation, and leave the weights as they are."""
+    """Let tfmot call ``note`` with each activation, and leave inputs and weights as they are."""
     from tensorflow_model_optimization.python.core.quantization.keras import quant_ops
 
-    rounding = quant_ops.MovingAvgQuantize, quant_ops.LastValueQuantize
-    quant_ops.MovingAvgQuantize = note
-    quant_ops.LastValueQuantize = lambda values, *_, **__: values
+    def unrounded(values: Any, *_: Any, **__: Any) -> Any:
+        return values
+
+    changed = {"MovingAvgQuantize": note, "AllValuesQuantize": unrounded, "LastValueQuantize": unrounded}
+    rounding = {name: getattr(quant_ops, name) for name in changed}
     try:
+        for name, function in changed.items():
+            setattr(quant_ops, name, function)
         yield
     finally:
-        quant_ops.MovingAvgQuantize, quant_ops.LastValueQuantize = rounding
+        for name, function in rounding.items():
+            setattr(quant_ops, name, function)
