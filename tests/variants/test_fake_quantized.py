@@ -37,7 +37,7 @@ def test_tfmot_reorders_the_inputs_of_a_concatenation_unless_it_is_kept_from_it(
 
 
 class Bench:
-    """Three examples to calibrate on, and a training of so many steps."""
+    """Two examples to calibrate on, and a training of so many steps."""
 
     def __init__(self, steps: int, factor: float, given: bool = True) -> None:
         self._steps, self._factor, self._given = steps, factor, given
@@ -48,13 +48,13 @@ class Bench:
     def calibration(self) -> Iterator[Inputs]:
         if not self._given:
             raise Unsupported("there is nothing to calibrate with")
-        return (np.full((1, 4), self._factor * (i - 1), np.float32) for i in range(3))
+        return (np.full((1, 4), self._factor * (i - 1), np.float32) for i in (0, 2))
 
 
 @pytest.mark.parametrize(
     ("bench", "output"),
     [
-        (Bench(375, 100.0), (-100.0, 100.0)),
+        (Bench(375, 100.0), (-50.0, 50.0)),  # the average of what two examples show
         (Bench(375, 10.0), (-6.0, 6.0)),  # that is near enough
         (Bench(625, 100.0), (-6.0, 6.0)),  # so many steps get there
         (Bench(375, 100.0, given=False), (-6.0, 6.0)),

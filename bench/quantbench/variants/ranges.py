@@ -2,6 +2,9 @@
 
 tfmot's ranges start at -6 and 6, and follow what they see by a thousandth a step. After 375 steps two thirds of the
 start are still in them: distances in pixels are clipped to a third, and what is clipped has no gradient.
+
+They start at the average of the examples' extremes, which is what a moving average tends to. From the extremes of all
+examples, half as large again for the model ``detector``, its steps are coarser and it loses more.
 """
 
 from collections.abc import Iterator
@@ -19,16 +22,19 @@ ENOUGH = 0.4
 
 @dataclass
 class Range:
-    """Hold the variables of one range, and the extremes that were seen."""
+    """Hold the variables of one range, and the averages of the extremes that were seen."""
 
     minimum: Any
     maximum: Any
     low: float = 0.0
     high: float = 0.0
+    count: int = 0
 
     def saw(self, low: float, high: float) -> None:
-        """Widen the extremes."""
-        self.low, self.high = min(self.low, low), max(self.high, high)
+        """Take another example's extremes into the averages; 0 is always within a range."""
+        self.count += 1
+        self.low += (min(low, 0.0) - self.low) / self.count
+        self.high += (max(high, 0.0) - self.high) / self.count
 
     @property
     def widest(self) -> float:
