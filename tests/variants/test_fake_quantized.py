@@ -54,10 +54,10 @@ class Bench:
 @pytest.mark.parametrize(
     ("bench", "output"),
     [
-        (Bench(375, 100.0), (-50.0, 50.0)),  # the average of what two examples show
+        (Bench(375, 200.0), (-100.0, 100.0)),  # the average of what two examples show
         (Bench(375, 10.0), (-6.0, 6.0)),  # that is near enough
-        (Bench(625, 100.0), (-6.0, 6.0)),  # so many steps get there
-        (Bench(375, 100.0, given=False), (-6.0, 6.0)),
+        (Bench(625, 200.0), (-6.0, 6.0)),  # so many steps get there
+        (Bench(375, 200.0, given=False), (-6.0, 6.0)),
     ],
 )
 def test_a_range_starts_at_what_calibration_shows_where_training_cannot_reach_it(
