@@ -6,6 +6,9 @@ and joined in one tensor, whose single int8 range has steps of 1.03. A score is 
 16.45 pp of mean average precision where they are joined, and none where they leave apart. With int16 activations the
 step is 0.008, and 0.31 pp are lost.
 
+tfmot's default training gives the joined tensor its parts in the other order, and clips the distances, see
+``studies.fake_quantized_start``; all other variants that train keep the order, and start from ranges that fit.
+
 Architecture: FCOS (Tian et al. 2019, arXiv:1904.01355) with one level: every cell of 8x8 pixels gives a score of each
 class, and the distances in pixels from its centre to the four sides of a box. The cell that an object's centre is in
 answers for it. Found is what scores highest among its neighbours (Zhou et al. 2019, arXiv:1904.07850), so that no
@@ -165,7 +168,8 @@ MODEL = ReferenceModel(
         Head(
             "joined",
             replace(by_name("mean_average_precision"), predict=joined, outputs=(JOINED,)),
-            floors={"*wi4*": COARSE, "*_afp32": SHIPPED, "*ai16": SHIPPED, "*float16": HALF},
+            # None for int8 activations, of which one step is larger than any score.
+            floors={"*wi4*afp32": COARSE, "*_afp32": SHIPPED, "*ai16": SHIPPED, "*float16": HALF},
         ),
         Head(
             "box_iou",
