@@ -22,12 +22,11 @@ from quantbench.core.options import RunOptions
 from quantbench.core.output import output_to
 from quantbench.core.signals import settle, undisturbed
 from quantbench.engine import finish
-from quantbench.engine.cell import CellId
 from quantbench.engine.progress import on_terminal
 from quantbench.engine.session import Session
 from quantbench.engine.whole_run import whole_run
 from quantbench.errors import BadInput, Exit, full_disk_named
-from quantbench.records import BuiltArtifact, FalseAlarms, FileVerdicts, Kind, Machine, Report
+from quantbench.records import BuiltArtifact, FalseAlarms, FileVerdicts, Kind, Machine, Report, cell_key
 from quantbench.report.run_folder import RunFolder
 from quantbench.tflite import vela
 from quantbench.variants import FLOAT_CONTROL, VARIANTS, built
@@ -120,7 +119,7 @@ def judge(
         promise,
         asked.spec,
         asked.limits,
-        session.artifacts().get(CellId(model.name, FLOAT_CONTROL)),
+        session.artifacts().get(cell_key(model.name, FLOAT_CONTROL)),
     )
     record = judged.record(
         found, reference.model if given.model else "", "" if not given.model else asked.against
