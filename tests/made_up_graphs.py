@@ -202,3 +202,17 @@ def lstm(noise: float = 0.0, steps: int = 5, outputs: int = 4) -> bytes:
     dense.keepNumDims = True
     made.operator("FULLY_CONNECTED", [output, kernel, -1], [last], dense)
     return made.file([x], [last])
+
+
+def joined(order: str) -> bytes:
+    """Boxes (4 values) and scores (3 values), each of a layer of its own, in one tensor."""
+    made = Made()
+    x = made.tensor("x", (1, 4))
+    parts = {}
+    for name, width in (("boxes", 4), ("scores", 3)):
+        kernel = made.constant(f"{name}_kernel", np.ones((width, 4), np.float32))
+        parts[name] = made.tensor(name, (1, width))
+        made.operator("FULLY_CONNECTED", (x, kernel), (parts[name],))
+    both = made.tensor("both", (1, 7))
+    made.operator("CONCATENATION", [parts[name] for name in order.split()], (both,))
+    return made.file((x,), (both,))

@@ -17,8 +17,7 @@ from quantbench.build import refusals
 from quantbench.core.options import CHECKOUT
 from quantbench.gate._quantization_spec import violations
 from quantbench.records import BaselineCell
-from quantbench.reference.metrics import ACCURACY
-from quantbench.reference.model import ReferenceModel, load_models
+from quantbench.reference.model import Head, ReferenceModel, load_models
 from quantbench.variants import VARIANTS, Variant, of_every_model
 
 from studies._common import table
@@ -85,16 +84,20 @@ def page(made: str) -> str:
         made,
         *_introduction(entries),
         table(_SUMMARY, [[heading, *_summary(entries, names)] for heading, names in grouped.items()]),
+        "## The models",
+        table(_MODELS, [_about(model, accepted[name]["float32"]) for name, model in models.items()]),
+        "They are in `models/`, `tiny_lm` on text, `keyword` on synthetic speech and the others on Fashion-MNIST.",
         "## Every variant of every model",
         *_legend(models),
         table(["variant", *models], _rows(grouped, entries, notes)),
         "## Why not",
         "\n".join(f"{number}. {note}" for note, number in notes.items()),
+        *_further(models, accepted, grouped),
         "## The best of each model",
         f"Among the files that are what their name says and lose at most {SHIPPED:g} pp (`tiny_lm`: {SHIPPED:g} % of "
         "its bits), without those that train:",
         table(["model", "smallest", "fastest"], [_best(name, of_model) for name, of_model in entries.items()]),
-        *_sources(),
+        *_sources(accepted),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -115,7 +118,8 @@ def entry(
     if cell is None:
         return Entry(UNKNOWN)
     if cell.unsupported is not None:
-        return Entry(REFUSED, refusals.reason(cell.unsupported))
+        # Refusals that differ in the position of an operator or a tensor alone are one note.
+        return Entry(REFUSED, re.sub(r"\b(node|tensor) \d+", r"\1 N", refusals.reason(cell.unsupported)))
     note = _difference(variant, cell) if cell.broken_promise else ""
     size = _value(cell, "size") / _value(cells["float32"], "size")
     made = Entry(OTHERWISE if note else AS_NAMED, note, size=size, time=times.get((name, model.name)))
@@ -194,6 +198,49 @@ def _rows(
             yield [f"`{name}`", *(shown(of_model[name], notes) for of_model in entries.values())]
 
 
+_MODELS = ["model", "what it is", "score of float32", "of", "test examples", "float32's file"]
+
+
+def _about(model: ReferenceModel, float32: BaselineCell) -> list[str]:
+    score, size = float32.measurements["score"], _value(float32, "size")
+    value = f"{100 * score.value:.2f} %" if model.metric.unit == PP else f"{score.value:.4f}"
+    name = model.metric.name.replace("_", " ")
+    return [f"`{model.name}`", model.description, value, name, f"{score.n:,}", f"{size / 1024:,.0f} KiB"]
+
+
+def _further(
+    models: Mapping[str, ReferenceModel],
+    accepted: Mapping[str, Mapping[str, BaselineCell]],
+    grouped: Mapping[str, list[str]],
+) -> Iterator[str]:
+    """Make the table of the scores that some models have beside their main one."""
+    heads = [(model, head) for model in models.values() for head in model.heads]
+    if not heads:
+        return
+    names = [f"`{model.name}`: {head.name}, {head.metric.unit}" for model, head in heads]
+    yield "## Further scores"
+    yield (
+        "Some models are scored more than once. `detector` joins boxes and scores in one tensor as well, where all "
+        "share one int8 scale; `box_iou` says how well its boxes fit; `alarms` of `keyword` are false accepts an hour. "
+        "The drop of each, as above:"
+    )
+    rows = []
+    for name in (name for of_group in grouped.values() for name in of_group):
+        drops = [_drop_of_head(head, name, accepted[model.name]) for model, head in heads]
+        if any(drop is not None for drop in drops):
+            rows.append([f"`{name}`", *("–" if drop is None else _signed(drop, 2) for drop in drops)])
+    yield table(["variant", *names], rows)
+
+
+def _drop_of_head(head: Head, name: str, cells: Mapping[str, BaselineCell]) -> float | None:
+    of = f"score@{head.name}"
+    cell, control = cells.get(name), VARIANTS[name].control
+    reference = None if control is None else cells.get(control)
+    if cell is None or reference is None or of not in cell.measurements or of not in reference.measurements:
+        return None
+    return head.metric.drop(_value(cell, of), _value(reference, of))
+
+
 _SUMMARY = ["", AS_NAMED, OTHERWISE, REFUSED, "drop, pp", "size", "time"]
 
 
@@ -243,7 +290,10 @@ def _introduction(entries: Mapping[str, Mapping[str, Entry]]) -> Iterator[str]:
         f"and {count[REFUSED]} cannot be made or do not run ({REFUSED}). All of it is built and measured again every "
         "night; what is refused is tried too, and the run in which it works says so."
     )
-    yield "By tool; drop (of models scored in percent), size and time are median and range:"
+    yield (
+        "By tool; drop (of models scored in percent), size and time, as explained below, are median and range over the "
+        f"files that can be made ({AS_NAMED} and {OTHERWISE}):"
+    )
 
 
 def _left_out(entries: Mapping[str, Mapping[str, Entry]]) -> str:
@@ -254,27 +304,23 @@ def _left_out(entries: Mapping[str, Mapping[str, Entry]]) -> str:
 
 
 def _legend(models: Mapping[str, ReferenceModel]) -> Iterator[str]:
-    yield "A cell says `mark · drop · size · time`."
-    others = "".join(
-        f", in `{name}` {'' if one.metric.unit == PP else f'in {one.metric.unit} '}of {one.metric.name}"
-        for name, one in models.items()
-        if one.metric.name != ACCURACY.name
-    )
+    yield "A cell says `mark · drop · size · time`; where there is no drop, it is itself a reference."
+    units = {name: one.metric.unit for name, one in models.items()}
+    others = ", in percentage points" + "".join(f" (`{name}`: in {unit})" for name, unit in units.items() if unit != PP)
     yield "\n".join(
         [
             f"- Mark: {AS_NAMED} the operators and the dtypes of weights and activations are those of the name; "
-            f"{OTHERWISE} they are not, see the note of that number; {REFUSED} the tools refuse it, see the note; "
-            f"{UNKNOWN} nothing is accepted yet.",
-            f"- Drop: how much of the score on the test examples is lost, in percentage points of {ACCURACY.name}"
-            f"{others}, against float32; for variants that train, against float32 trained for as long. Negative is "
-            "better than float32.",
+            f"{OTHERWISE} they are not, see the note of that number; {REFUSED} the tools refuse it, or what they make "
+            f"does not run or is another network, see the note; {UNKNOWN} nothing is accepted yet.",
+            f"- Drop: how much of the score on the test examples is lost{others}, against float32; for variants that "
+            "train, the mean of their trainings against that of float32 trained for as long. Negative is better than "
+            "float32.",
             "- Size of the file and time of a call on one thread, as a share of float32's: below 1 is smaller and "
             "faster. – where no time was measured.",
         ]
     )
     yield (
-        "The models are in `models/`, `tiny_lm` on text, `keyword` on synthetic speech and the others on "
-        "Fashion-MNIST. The parts of the names: [Glossary](glossary.md#names-of-variants). What each variant does: "
+        "The parts of the names: [Glossary](glossary.md#names-of-variants). What each variant does: "
         "[Variants](variants.md)."
     )
 
@@ -288,23 +334,42 @@ def _best(name: str, of_model: Mapping[str, Entry]) -> list[str]:
     smallest = min(shipped.items(), key=lambda pair: pair[1].size or 0, default=None)
     timed = {variant: one for variant, one in shipped.items() if one.time is not None}
     fastest = min(timed.items(), key=lambda pair: pair[1].time or 0, default=None)
-    return [name, _figures(smallest), _figures(fastest)]
+    return [name, _figures(smallest), _figures(fastest) if timed or not shipped else "not timed"]
 
 
 def _figures(pair: tuple[str, Entry] | None) -> str:
     return "none" if pair is None else f"`{pair[0]}`: {shown(pair[1], {}).removeprefix(f'{AS_NAMED} · ')}"
 
 
-def _sources() -> Iterator[str]:
+def _sources(accepted: Mapping[str, Mapping[str, BaselineCell]]) -> Iterator[str]:
+    """Say with what, when and how often the scores were measured, and how to cite the page."""
+    cells = {(model, name): cell for model, own in accepted.items() for name, cell in own.items()}
+    scores = {key: cell.measurements["score"] for key, cell in cells.items() if "score" in cell.measurements}
+    dates = sorted(score.accepted.date for score in scores.values())
+    trained = Counter(len(score.values or [0]) for (_, name), score in scores.items() if VARIANTS[name].trained)
+    times = ", ".join(f"{count} files {_trainings(many)}" for many, count in sorted(trained.items(), reverse=True))
     yield "## Where the figures come from, and how to cite them"
     yield (
         "Scores, sizes and reasons are the accepted values in `baselines/`, each with the date, the "
-        "versions and the processor that it was measured with. Times are ratios within one process, of "
-        "[latency.md](../reports/reference/latency.md), which names its machine: on another processor they differ, and "
-        'an accelerator has a table of its own. `quantbench run -m "not latency"` makes all of it again but the '
-        "times, `quantbench run -m latency` those."
+        f"versions and the processor that it was measured with. The scores were accepted from {dates[0]} to "
+        f"{dates[-1]}, with:"
+    )
+    environments = Counter(score.accepted.environment for score in scores.values())
+    yield "\n".join(f"- {count} files: {words}" for words, count in environments.most_common())
+    yield (
+        f"Of those that train, {times}. How far the trainings of a model lie apart is in `baselines/` (`noise`), and "
+        "in the head of the model's file: a drop of a trained file that is smaller may be chance."
+    )
+    yield (
+        "Times are ratios within one process, of [latency.md](../reports/reference/latency.md), which names its "
+        "machine: on another processor they differ, and an accelerator has a table of its own. "
+        '`quantbench run -m "not latency"` makes all of it again but the times, `quantbench run -m latency` those.'
     )
     yield (
         "To cite it, name the project, this page, and the commit: the page is generated from files of the same commit, "
         "and changes with them."
     )
+
+
+def _trainings(many: int) -> str:
+    return "were trained once" if many == 1 else f"are the mean of {many} trainings"

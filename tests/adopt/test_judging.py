@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import accepted
+from made_up_graphs import joined
 from made_up_runs import measured
 from quantbench import gate
 from quantbench.adopt import artifacts, held, judging, limits, verdicts
@@ -239,3 +240,19 @@ def test_a_figure_of_an_accelerator_is_judged_exactly_and_may_not_get_lost() -> 
     [lost] = [one for one in gate.sizes(subject, {"left_macs": found["left_macs"]}, known) if one.verdict != "pass"]
     assert (lost.verdict, lost.measurement) == ("error", "npu_cycles")
     assert lost.actions[1].command[2:6] == ["MODEL", "--update", "m", "--artifact"]  # an update refuses an error
+
+
+def test_a_file_that_joins_its_parts_in_another_order_is_told_so(tmp_path: Path) -> None:
+    reference, swapped = tmp_path / "float.tflite", tmp_path / "qat.tflite"
+    reference.write_bytes(joined("boxes scores"))
+    swapped.write_bytes(joined("scores boxes"))
+    given: Any = SimpleNamespace(path=swapped)
+    no_run: Any = None
+    promise = VARIANTS["float32"].promise
+    judge = verdicts.Judging(no_run, [], {}, limits.parse([]), promise, "", held.Limits(), reference)
+    (why,) = judge._reordered(given)
+    assert why.startswith(
+        "its operator 2 (CONCATENATION) joins 1×3, 1×4 where the reference joins 1×4, 1×3: what tfmot"
+    )
+    given.path = reference
+    assert judge._reordered(given) == []

@@ -248,6 +248,8 @@ def test_a_dead_output_excludes_a_variant_that_is_within(monkeypatch: pytest.Mon
     assert of(advice, "v").verdict == "within"
     assert [(one.column, one.distinct) for one in of(advice, "v").dead] == [(2, 2)]
     assert advice.choice == "float32"
+    (why,) = advice.warnings
+    assert why.startswith("dead output values in 1 variant: value 2 of the output shares one int8 scale")
 
 
 # ------------------------------------------------------------ what the data do not support

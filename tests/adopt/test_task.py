@@ -380,6 +380,19 @@ def test_a_column_below_one_step_is_dead() -> None:
     assert task.dead_columns(np.stack([quantized(one, np.ptp(one) / 200) for one in real.T], axis=1), real) == []
 
 
+def test_scores_beside_boxes_in_one_tensor_are_named_with_their_scale() -> None:
+    boxes, scores = RNG.uniform(0, 640, (N, 8, 2)), RNG.uniform(0, 1, (N, 8, 3))
+    real = np.concatenate([boxes, scores], axis=2).astype(np.float32)
+    found = task.crowded(real, [column for column, _ in task.dead_columns(quantized(real, 640 / 255), real)])
+    assert found is not None
+    assert found.places == (2, 3, 4)
+    assert "values 2, 3, 4 of the output share one int8 scale" in found.words
+    assert "beside 0 to 640, in steps of 2.5): give what is so small as an output of its own" in found.words
+    # What is dead for another reason has a scale that would do.
+    assert task.crowded(scores.reshape(N, -1), [0, 5]) is None
+    assert task.crowded(real, []) is None
+
+
 def test_classes_distributions_and_constants_are_not_dead() -> None:
     assert task.dead_columns(CLASSES.astype(np.uint16), CLASSES.astype(np.uint16)) == []
     rare = softmax(np.array([8.0, 0, -6]) + RNG.normal(size=(N, 3)))

@@ -67,6 +67,35 @@ def test_a_drop_in_bits_has_its_own_unit_and_counts_as_a_share_of_the_score() ->
     assert taxonomy._summary({"lm": {"ptq_float16": found}}, ["ptq_float16"])[3] == "–", "no pp to take the median of"
 
 
+def test_refusals_that_differ_in_a_position_alone_are_one_note() -> None:
+    told = "Node number {} (MUL) failed to prepare.\n"
+    cells = {
+        name: BaselineCell(unsupported=f"LiteRT cannot run it: type 20 of tensor 7. {told.format(place)}")
+        for name, place in (("ptq_float16", 3), ("aeq_float16", 45))
+    }
+    notes = {taxonomy.entry(MODEL, name, CELLS | cells, {}).note for name in cells}
+    assert notes == {"LiteRT cannot prepare its operator MUL (node N): type 20 of tensor N"}
+
+
+def test_the_page_says_with_what_and_when_its_scores_were_measured() -> None:
+    found = list(taxonomy._sources({"m": {name: cell for name, cell in CELLS.items() if cell.unsupported is None}}))
+    assert "accepted from 2026-01-01 to 2026-01-01" in found[1]
+    assert found[2] == "- 5 files: e"
+    assert found[3].startswith("Of those that train, 2 files were trained once.")
+
+
+def test_a_further_score_has_a_drop_of_its_own() -> None:
+    model: Any = SimpleNamespace(name="m", heads=(SimpleNamespace(name="joined", metric=ACCURACY),))
+    cells = {
+        "float32": baseline_cell(**{"score@joined": accepted(0.9)}),
+        "ptq_float16": baseline_cell(**{"score@joined": accepted(0.7)}),
+        "aeq_float16": BaselineCell(unsupported="no"),
+    }
+    *_, found = taxonomy._further({"m": model}, {"m": cells}, {"": list(cells)})
+    assert [row[:2] for row in rows(found)][2:] == [["`ptq_float16`", "+20.00"]]
+    assert list(taxonomy._further({"m": SimpleNamespace(heads=())}, {}, {})) == []
+
+
 def test_times_are_read_from_the_first_table_and_a_later_report_adds_to_them(tmp_path: Path) -> None:
     first, second, absent = tmp_path / "one.md", tmp_path / "two.md", tmp_path / "three.md"
     first.write_text(

@@ -47,6 +47,20 @@ def problems(text: str) -> list[str]:
     return found
 
 
+# The job that a page offers to look at the next TensorFlow with.
+IN_PAGE = (ROOT / "docs" / "upgrade.md").read_text().partition("```yaml\n")[2].partition("```")[0]
+
+
+def test_the_job_that_a_page_offers_is_safe_and_its_command_has_its_options() -> None:
+    assert problems(IN_PAGE) == []
+    (step,) = [
+        step for step in yaml.safe_load(IN_PAGE)["jobs"]["ab"]["steps"] if "quantbench ab" in step.get("run", "")
+    ]
+    ((command, given),) = our_commands(step["run"])
+    assert command == "ab"
+    assert given <= options_of("ab")
+
+
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_a_workflow_is_safe(path: Path) -> None:
     assert problems(path.read_text()) == []
@@ -208,8 +222,9 @@ def test_an_unsafe_workflow_is_seen(old: str, new: str, said: str) -> None:
     assert any(said in problem for problem in problems(GOOD.replace(old, new)))
 
 
-def test_actionlint_finds_nothing() -> None:
-    done = actionlint(*WORKFLOWS, TEMPLATES / "github.yml")
+def test_actionlint_finds_nothing(tmp_path: Path) -> None:
+    (tmp_path / "in_page.yml").write_text(IN_PAGE)
+    done = actionlint(*WORKFLOWS, TEMPLATES / "github.yml", tmp_path / "in_page.yml")
     assert done.returncode == 0, done.stdout + done.stderr
 
 

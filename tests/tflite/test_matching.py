@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from made_up_graphs import Made, layers, loop
+from made_up_graphs import Made, joined, layers, loop
 from quantbench.records import Change, FileChanges
 from quantbench.report.file_changes import section, told
 from quantbench.tflite import changes, graph, matching
@@ -122,3 +122,9 @@ def test_lists_of_which_only_kinds_and_weights_are_known_are_aligned() -> None:
     old = [Traits("CONV_2D", weights=((8, 3),)), Traits("ADD"), Traits("CONV_2D", weights=((16, 3),))]
     new = [old[0], Traits("CONV_2D", weights=((1, 1),)), *old[1:]]
     assert aligned(old, new) == [(0, 0), (1, 2), (2, 3)]
+
+
+def test_parts_that_a_file_joins_in_another_order_are_named() -> None:
+    (found,) = changes.reordered(joined("boxes scores"), joined("scores boxes"))
+    assert (found.operator, found.old, found.new) == ("CONCATENATION", "1×4, 1×3", "1×3, 1×4")
+    assert changes.reordered(joined("boxes scores"), joined("boxes scores")) == []

@@ -26,7 +26,7 @@ from quantbench.engine.progress import on_terminal
 from quantbench.engine.session import Session
 from quantbench.engine.whole_run import whole_run
 from quantbench.errors import BadInput, Exit, full_disk_named
-from quantbench.records import BuiltArtifact, FalseAlarms, FileVerdicts, Kind, Machine, Report
+from quantbench.records import BuiltArtifact, FalseAlarms, FileVerdicts, Kind, Machine, Report, cell_key
 from quantbench.report.run_folder import RunFolder
 from quantbench.tflite import vela
 from quantbench.variants import FLOAT_CONTROL, VARIANTS, built
@@ -112,7 +112,14 @@ def judge(
     if not whole:
         return status, None
     judged = verdicts.Judging(
-        session.report, outputs, run_predictions(session, model.name), given.max_drop, promise, asked.spec, asked.limits
+        session.report,
+        outputs,
+        run_predictions(session, model.name),
+        given.max_drop,
+        promise,
+        asked.spec,
+        asked.limits,
+        session.artifacts().get(cell_key(model.name, FLOAT_CONTROL)),
     )
     record = judged.record(
         found, reference.model if given.model else "", "" if not given.model else asked.against

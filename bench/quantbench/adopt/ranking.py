@@ -202,6 +202,7 @@ def advise(
     variants, outputs, reasons = judged_each(control, compared, judged, predictions, limit)
     marked = [one.model_copy(update={"front": best}) for one, best in zip(variants, _front(variants), strict=True)]
     against, warnings = _against(judged, reasons)
+    warnings += _crowded_words([one for one in variants if one.dead], judged, predictions)
     advice = choose(Advice(judged=outputs, variants=marked, warnings=warnings, **facts))  # type: ignore[arg-type]
     return _withheld(advice, against) if against else advice
 
@@ -372,6 +373,26 @@ def _dead(judged: Sequence[Scored], predictions: Mapping[str, Array], variant: s
         if find is not None and new.dtype.kind == "f":
             found += [DeadColumn(column=column, distinct=distinct) for column, distinct in find(new, old)]
     return found
+
+
+def _crowded_words(
+    dead: Sequence[AdvisedVariant], judged: Sequence[Scored], predictions: Mapping[str, Array]
+) -> list[str]:
+    """Say of each output why these variants left nothing of some of its values, where that is for want of a scale."""
+    found = [(one, why) for one in judged if (why := crowded(dead, one, judged, predictions)) is not None]
+    count = f"dead output values in {len(dead)} variant{'s' * (len(dead) > 1)}"
+    return [f"{count}{f', output {one.output}' if one.output else ''}: {why.words}" for one, why in found]
+
+
+def crowded(
+    dead: Sequence[AdvisedVariant], one: Scored, judged: Sequence[Scored], predictions: Mapping[str, Array]
+) -> task.Crowded | None:
+    """Return which values of an output are too small beside its others for the scale that they share; else None."""
+    if not dead:
+        return None
+    float32 = predictions[_key(FLOAT_CONTROL, judged, one)]
+    news = [predictions[_key(variant.variant, judged, one)] for variant in dead]
+    return task.crowded(float32, {column for new in news for column, _ in task.dead_columns(new, float32)})
 
 
 def _first_of_equals(cells: Sequence[Cell]) -> dict[str, str]:

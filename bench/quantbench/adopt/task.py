@@ -5,7 +5,7 @@ Each reading that fits an output is a :class:`Reading`; where two are left that 
 user is asked, with the option to give.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -482,6 +482,50 @@ def dead_columns(quantized: Array, float32: Array) -> list[tuple[int, int]]:
         if len(values) <= DEAD_LEVELS and len(np.unique(real)) >= _MANY * len(values) and _coarse(values, real):
             dead.append((column, len(values)))
     return dead
+
+
+@dataclass(frozen=True)
+class Crowded:
+    """Describe values of an output that are small beside the others of their tensor, which share one int8 scale.
+
+    Attributes:
+        places: on the output's last axis.
+        low, high: of the float model's values there.
+        least, most: of all its values in the tensor, 0 included.
+    """
+
+    places: tuple[int, ...]
+    low: float
+    high: float
+    least: float
+    most: float
+
+    @property
+    def step(self) -> float:
+        """Return what one step of an int8 range over the whole tensor is."""
+        return (self.most - self.least) / 255
+
+    @property
+    def words(self) -> str:
+        """Return the cause, and what to do."""
+        shown = ", ".join(map(str, self.places[:3])) + ("…" if len(self.places) > 3 else "")
+        what = f"values {shown} of the output share" if len(self.places) > 1 else f"value {shown} of the output shares"
+        return (
+            f"{what} one int8 scale with the others ({self.low:.3g} to {self.high:.3g} beside {self.least:.3g} to "
+            f"{self.most:.3g}, in steps of {self.step:.2g}): give what is so small as an output of its own, or let all "
+            "be about as large (boxes as shares of the image)"
+        )
+
+
+def crowded(float32: Array, dead: Iterable[int]) -> Crowded | None:
+    """Return which of the dead columns are too small for the step that their tensor needs; None where none is."""
+    flat = float32.reshape(len(float32), -1).astype(np.float64)
+    least, most = min(0.0, float(flat.min())), max(0.0, float(flat.max()))
+    columns = [column for column in dead if np.ptp(flat[:, column]) < DEAD_LEVELS * (most - least) / 255]
+    if not columns:
+        return None
+    places = sorted({column % float32.shape[-1] if float32.ndim > 1 else 0 for column in columns})
+    return Crowded(tuple(places), float(flat[:, columns].min()), float(flat[:, columns].max()), least, most)
 
 
 def _coarse(values: Array, real: Array) -> bool:

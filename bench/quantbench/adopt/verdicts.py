@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from quantbench import files
 from quantbench.adopt import inspecting, ranking
 from quantbench.adopt.held import Limits
 from quantbench.adopt.inspecting import Inspected
@@ -33,6 +34,7 @@ from quantbench.records import (
 )
 from quantbench.records.measurements import RATIO
 from quantbench.report.intervals import interval
+from quantbench.tflite import changes
 from quantbench.variants import FLOAT_CONTROL
 from quantbench.variants.declare import QuantizationSpec
 
@@ -48,6 +50,7 @@ class Judging:
         outputs: what is scored.
         predictions: of each variant, see :func:`quantbench.adopt.ranking.advise`.
         spec: declared name of ``promise``; empty where nothing is declared.
+        reference: the file that they are compared with; None where there is none to read.
     """
 
     report: Report
@@ -57,6 +60,7 @@ class Judging:
     promise: QuantizationSpec
     spec: str
     limits: Limits
+    reference: Path | None = None
 
     def record(
         self, found: Mapping[str, Inspected], reference: str, against: Literal["", "float", "shipped"] | str
@@ -121,6 +125,10 @@ class Judging:
             why.append(
                 f"{len(advised.dead)} output values are dead: they take a few values where the reference's do not"
             )
+            found = [ranking.crowded([advised], output, self.outputs, self.predictions) for output in self.outputs]
+            why += [each.words for each in found if each is not None]
+        if compared and "beyond" in drops:
+            why += self._reordered(one)
         why += [f"not {self.spec}: {words}" for words in broken]
         beyond: list[Decision] = ["beyond"]
         verdicts = [*drops, *(each.verdict for each in held), *(beyond if broken or advised.dead else [])]
@@ -147,6 +155,20 @@ class Judging:
             latency_high=high,
             held=held,
         ).model_copy(update=facts)
+
+    def _reordered(self, one: Inspected) -> list[str]:
+        """Say which concatenations have the reference's parts in another order, a cause of what drops too far."""
+        if self.reference is None or not self.reference.is_file():
+            return []
+        of_reference, own = (
+            files.read_bytes(path, "artifact", files.LARGEST_MODEL) for path in (self.reference, one.path)
+        )
+        found = changes.reordered(of_reference, own)
+        return [
+            f"its operator {each.position} ({each.operator}) joins {each.new} where the reference joins {each.old}: "
+            "what tfmot's quantization-aware training does to a Concatenate layer (its issue 1179)"
+            for each in found
+        ]
 
     def _held(self, one: Inspected, cell: Cell, compared: bool) -> list[Held]:
         ratio, arena = cell.measurements.get(RATIO) if compared else None, cell.measurements.get("arena")

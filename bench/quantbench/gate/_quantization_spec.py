@@ -84,7 +84,8 @@ def _operators(promise: QuantizationSpec, census: Census) -> list[Violation]:
         key = f"{len(not_kept)} of {total} compute operators are not {expected}: {_counted(wrong)}{allowed}"
         if in_float == not_kept and len(not_kept) < total and all(one.weights == "float32" for one in wrong):
             which = ", ".join(sorted({one.operator for one in wrong}))
-            return [Violation(key, f"{len(not_kept)} of {total} layers stay float32 ({which}){allowed}", partly=True)]
+            stay = f"{len(not_kept)} of {total} layers stay float32 ({which})" if which else "no layer stays float32"
+            return [Violation(key, f"{stay}{allowed}", partly=True)]
         return [Violation(key, f"{len(not_kept)} of {total} layers are not {expected}: {_counted(wrong)}{allowed}")]
     return []
 

@@ -46,8 +46,8 @@ class Change(Record):
     """Describe how one operator differs from the accepted artifact's: names of what differs, with numbers.
 
     Attributes:
-        what: ``weights``, ``weight scale``, ``bias``, ``output range``, ``zero point``, ``options``, ``operator``, or
-            ``types``.
+        what: ``weights``, ``weight scale``, ``bias``, ``output range``, ``zero point``, ``options``, ``operator``,
+            ``order of inputs``, or ``types``.
         old, new: in words; of a scale the typical factor is in ``factor``.
     """
 

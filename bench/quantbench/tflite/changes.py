@@ -11,6 +11,7 @@ from quantbench.tflite.graph import WEIGHTS, Graph, Operator, Tensor
 
 # Scales are written as float32: two converters that find the same range may differ in its last bits.
 _SAME = 1e-5
+ORDER = "order of inputs"
 _LONGEST = 60
 _BIASES = {"UNIDIRECTIONAL_SEQUENCE_LSTM": (12, 13, 14, 15), "SVDF": (3,)}
 
@@ -34,6 +35,17 @@ def between(accepted: bytes, artifact: bytes) -> list[Change]:
 def matched_share(accepted: bytes, artifact: bytes) -> float:
     """Return the share of the operators of two artifacts that have a partner in the other one. Raises ValueError."""
     return matching.match(*(graph.read(one).main() for one in (accepted, artifact))).share
+
+
+def reordered(reference: bytes, artifact: bytes) -> list[Change]:
+    """List the concatenations that have the reference's parts in another order, as far as their shapes tell.
+
+    tfmot's quantization-aware training may do that without a word (tensorflow/model-optimization, issue 1179).
+
+    Raises:
+        ValueError: a file is damaged.
+    """
+    return [one for one in between(reference, artifact) if one.what == ORDER]
 
 
 def _called(whole: Graph) -> Graph:
@@ -78,6 +90,8 @@ def _differences(old: Operator, new: Operator) -> Iterator[tuple[str, dict[str, 
     if old.name != new.name:
         yield "operator", {"old": old.name, "new": new.name}
         return
+    if new.name == "CONCATENATION" and (parts := _parts(old)) != (now := _parts(new)) and sorted(parts) == sorted(now):
+        yield ORDER, {"old": _shapes(parts), "new": _shapes(now)}
     if (before := _options(old)) != (after := _options(new)):
         yield "options", {"old": _only(before, after), "new": _only(after, before)}
     for slot, (one, other) in enumerate(zip(old.inputs, new.inputs, strict=False)):
@@ -88,6 +102,14 @@ def _differences(old: Operator, new: Operator) -> Iterator[tuple[str, dict[str, 
             yield from _constant(_role(new, slot), one, other)
     for one, other in zip(old.outputs, new.outputs, strict=False):
         yield from _activation(one, other)
+
+
+def _parts(operator: Operator) -> list[tuple[int, ...]]:
+    return [() if one is None else one.shape for one in operator.inputs]
+
+
+def _shapes(parts: Sequence[tuple[int, ...]]) -> str:
+    return ", ".join("×".join(map(str, shape)) for shape in parts)
 
 
 def _role(operator: Operator, slot: int) -> str:

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from typing import Any
 
 from quantbench.errors import Unsupported
-from quantbench.variants import convert, fold, observed
+from quantbench.variants import convert, fold, in_order, observed, ranges
 from quantbench.variants.declare import FINETUNED_CONTROL, QuantizationSpec, Taxonomy, Variant, Workbench
 
 W_INT8 = "int8 per-channel symmetric uniform for convolutions, per-tensor for dense layers"
 A_INT8 = "int8 per-tensor asymmetric uniform"
 OBSERVED = "moving average of min and max while training"
 PACKAGES = ("tensorflow", "tf-keras", "tensorflow-model-optimization")
+MENDED = "qat_wi8_ai8_custom"
 
 
 def _tfmot_keras() -> Any:
@@ -34,9 +35,12 @@ def attempt(what: str, make: Callable[[], Any]) -> Any:
 def fake_quantized(keras_model: Any, scheme: Any) -> Any:
     """Apply one of tfmot's fake quantization schemes to the whole model."""
     tfmot_keras = _tfmot_keras()
-    return attempt(
-        "quantize_apply", lambda: tfmot_keras.quantize_apply(tfmot_keras.quantize_annotate_model(keras_model), scheme)
-    )
+
+    def apply() -> Any:
+        with in_order.kept():
+            return tfmot_keras.quantize_apply(tfmot_keras.quantize_annotate_model(keras_model), scheme)
+
+    return attempt("quantize_apply", apply)
 
 
 def finetuned(bench: Workbench) -> Any:
@@ -73,6 +77,12 @@ def _finetuned_float_3x(bench: Workbench) -> bytes:
 
 
 def train_and_convert(bench: Workbench, quantized: Any) -> bytes:
+    """Fine-tune a fake-quantized model and convert it, from ranges that its training can reach."""
+    ranges.started(bench, quantized)
+    return _train_and_convert_as_it_is(bench, quantized)
+
+
+def _train_and_convert_as_it_is(bench: Workbench, quantized: Any) -> bytes:
     """Fine-tune a fake-quantized model and convert it; its outputs before conversion are kept for comparison."""
     bench.finetune(quantized)
     bench.expect_answers_of(quantized)
@@ -82,7 +92,9 @@ def train_and_convert(bench: Workbench, quantized: Any) -> bytes:
 def _whole_model(bench: Workbench) -> bytes:
     bench.tensorflow()
     keras_model = bench.float_model()
-    return train_and_convert(bench, attempt("quantize_model", lambda: _tfmot_keras().quantize_model(keras_model)))
+    with in_order.refused(f"choose {MENDED}, which keeps it"):
+        quantized = attempt("quantize_model", lambda: _tfmot_keras().quantize_model(keras_model))
+    return _train_and_convert_as_it_is(bench, quantized)
 
 
 def _per_tensor(bench: Workbench) -> bytes:
@@ -143,7 +155,7 @@ def quantize_folded(
             if type(layer) in stand_ins.values():
                 observed.take_over(layer, folded.keras_model.get_layer(layer.name))
         ours = {quantizing.__name__: quantizing for quantizing in (type(kernel_only), output_only, *stand_ins.values())}
-        with tfmot_keras.quantize_scope(ours):
+        with tfmot_keras.quantize_scope(ours), in_order.kept():
             return tfmot_keras.quantize_apply(annotated, scheme)
 
     return attempt("quantize_apply", apply)
@@ -294,9 +306,9 @@ VARIANTS = [
         packages=PACKAGES,
     ),
     Variant(
-        "qat_wi8_ai8_custom",
+        MENDED,
         "fake quantization also where quantize_model refuses or leaves float: outputs of unknown layers, batch norms "
-        "folded into dense layers",
+        "folded into dense layers, concatenations that it reorders, ranges that it cannot reach",
         "qat",
         "tfmot",
         _custom,

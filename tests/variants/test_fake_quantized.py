@@ -1,0 +1,77 @@
+"""What tfmot makes of a model before it trains: the order of a layer's inputs, and where ranges start."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from quantbench.core.arrays import Inputs
+from quantbench.core.tensorflow import tensorflow
+from quantbench.errors import Unsupported
+from quantbench.variants import in_order, qat, ranges
+
+
+def joining() -> Any:
+    """A detector's end: boxes in pixels by layers that tfmot fuses, and scores, which it leaves in their place."""
+    layers = tensorflow().keras.layers
+    image = layers.Input((8, 8, 2))
+    boxes = layers.BatchNormalization()(layers.Conv2D(4, 3, use_bias=False)(image))
+    boxes = layers.ReLU(name="boxes")(boxes)
+    scores = layers.Conv2D(3, 3, activation="sigmoid", name="scores")(image)
+    return tensorflow().keras.Model(image, layers.Concatenate(name="joined")([boxes, scores]))
+
+
+def inputs_of(quantized: Any) -> list[str]:
+    return [layer.name for layer in quantized.get_layer("quant_joined").inbound_nodes[0].inbound_layers]
+
+
+def test_tfmot_reorders_the_inputs_of_a_concatenation_unless_it_is_kept_from_it() -> None:
+    quantize = qat._tfmot_keras().quantize_model
+    assert inputs_of(quantize(joining())) == ["quant_scores", "quant_boxes"], "tfmot mends it now: drop in_order"
+    with in_order.kept():
+        assert inputs_of(quantize(joining())) == ["quant_boxes", "quant_scores"]
+    message = r"layer joined \(Concatenate\).*another order.*: do this .*scores, boxes instead of boxes, scores"
+    with in_order.refused("do this"), pytest.raises(Unsupported, match=message):
+        quantize(joining())
+    assert inputs_of(quantize(joining())) == ["quant_scores", "quant_boxes"]  # nothing is left behind
+
+
+class Bench:
+    """Two examples to calibrate on, and a training of so many steps."""
+
+    def __init__(self, steps: int, factor: float, given: bool = True) -> None:
+        self._steps, self._factor, self._given = steps, factor, given
+
+    def finetune_steps(self) -> int:
+        return self._steps
+
+    def calibration(self) -> Iterator[Inputs]:
+        if not self._given:
+            raise Unsupported("there is nothing to calibrate with")
+        return (np.full((1, 4), self._factor * (i - 1), np.float32) for i in (0, 2))
+
+
+@pytest.mark.parametrize(
+    ("bench", "output"),
+    [
+        (Bench(375, 200.0), (-100.0, 100.0)),  # the average of what two examples show
+        (Bench(375, 10.0), (-6.0, 6.0)),  # that is near enough
+        (Bench(625, 200.0), (-6.0, 6.0)),  # so many steps get there
+        (Bench(375, 200.0, given=False), (-6.0, 6.0)),
+    ],
+)
+def test_a_range_starts_at_what_calibration_shows_where_training_cannot_reach_it(
+    bench: Any, output: tuple[float, float]
+) -> None:
+    keras = tensorflow().keras
+    vector = keras.Input((4,))
+    quantized = qat._tfmot_keras().quantize_model(
+        keras.Model(vector, keras.layers.Dense(4, kernel_initializer="identity")(vector))
+    )
+    kernel = [weight.numpy() for weight in quantized.weights if "kernel_m" in weight.name]
+    ranges.started(bench, quantized)
+    found = {weight.name.split("/")[-1]: float(weight) for weight in quantized.weights if "activation_m" in weight.name}
+    assert (found["post_activation_min:0"], found["post_activation_max:0"]) == pytest.approx(output)
+    assert [weight.numpy().tolist() for weight in quantized.weights if "kernel_m" in weight.name] == [
+        values.tolist() for values in kernel
+    ]
