@@ -45,6 +45,7 @@ WIDE = {"tolerance": 90.0, "reason": "x", "expires": "2999-01-01"}
 XFAIL = {"ticket": "T", "reason": "x", "expires": "2999-01-01", "bound": 40.0}
 
 # What each field is changed to. A field that a later format adds has to be put here, or the tests below are red.
+SIDE = {"stalls": 1, "lost": 0.03, "usual": 1.0, "calls": 1000}
 OF_A_VALUE: dict[str, Any] = {
     "value": 0.5,
     "unit": "pp",
@@ -59,6 +60,7 @@ OF_A_VALUE: dict[str, Any] = {
     "loosened": WIDE,
     "hosts": {"h": 0.5},
     "artifact": "x",
+    "stalls": [{"longer": 0.001, "artifact": SIDE, "beside": SIDE}],
 }
 OF_AN_OVERLAY: dict[str, Any] = {
     "measurements": {},
