@@ -134,6 +134,15 @@ def test_what_a_slow_device_had_accepted_of_few_examples_gates_no_less_than_heal
     assert "healthy artifacts were never below" in judged_by[0].message
 
 
+def test_what_a_small_test_set_had_accepted_gates_though_healthy_artifacts_may_be_worse() -> None:
+    """Eleven of 100 are beyond chance beside 100 accepted ones, and not beside the worst healthy artifact's 200."""
+    all_of_100 = BaselineCell(gpu={SEEN.name: AcceptedGpu(agreement=1.0, examples=100)})
+    measured = {"gpu_agreement": Measurement(value=0.89, unit="fraction", n=100)}
+    first, later = (gate.gpu(SUBJECT, measured, SEEN, "", one, False, census(1)) for one in (None, all_of_100))
+    assert (first.verdict, later.verdict) == (Verdict.PASS, Verdict.REGRESSED)
+    assert "100.00 % accepted (p = 0.00037, fails below 0.001)" in later.message
+
+
 def test_the_null_is_what_the_baselines_accepted() -> None:
     assert gpu_null.nulls(gpu_null.healthy()) == NULLS
 
