@@ -325,6 +325,18 @@ def test_a_failure_is_not_kept_and_a_result_is(tmp_path: Path, monkeypatch: pyte
     assert list(kept.predictions) == [0, 1, 2]  # type: ignore[arg-type]
 
 
+def test_answers_that_time_cut_short_are_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a busy machine, whose next run may have time for all of them."""
+    store, model, artifact = Store(tmp_path), MODELS["seed_cnn"], Artifact(tmp_path / "a.tflite", "a")
+    monkeypatch.delenv(gpu_devices.CHOICE, raising=False)
+    seen = []
+    for answered in (3, 200, 3):
+        monkeypatch.setattr(gpu, "measure", lambda *_, n=answered: OnGpu(predictions=np.arange(n), asked=200))
+        taken = gpu.through_store(artifact, artifact, model, REAL, store)
+        seen.append((len(taken.predictions), taken.cached))  # type: ignore[arg-type]
+    assert seen == [(3, False), (200, False), (200, True)]
+
+
 # ---------------------------------------------------------------- the real path
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from quantbench.build.artifact import code_sha256, model_source
 from quantbench.build.package_contents import package_contents
-from quantbench.build.store import Store
+from quantbench.build.store import Store, digest
 from quantbench.core import child_process
 from quantbench.core.arrays import Array, Inputs, length, rows
 from quantbench.core.environment import cpu
@@ -117,25 +117,33 @@ def usual_effort(device: Device) -> Effort:
 def through_store(artifact: Artifact, control: Artifact, model: ReferenceModel, device: Device, store: Store) -> OnGpu:
     """Measure an artifact on the GPU once; a failure is returned but not stored, so that the next run tries again.
 
+    Nor is it stored where too little time was left for all examples: other programs may have taken it.
+
     Args:
         control: the float control; the artifact itself where it is the control.
     """
     made_of = recipe(artifact, control, model, device)
-
-    def make() -> dict[str, bytes]:
-        measured = measure(artifact.path, control.path, model, device)
-        apart = ("predictions", "refusal", "crashed", "failure", "cached")
-        facts = {name: value for name, value in asdict(measured).items() if name not in apart}
-        buffer = BytesIO()
-        np.save(buffer, measured.predictions)  # type: ignore[arg-type]
-        return {_FACTS: json.dumps(facts).encode(), _PREDICTIONS: buffer.getvalue()}
-
+    recalled = store.recall(made_of, _read)
+    if recalled is not None:
+        return recalled
     try:
-        return store.remember(made_of, make, _read)
+        measured = measure(artifact.path, control.path, model, device)
     except Refused as error:
         return OnGpu(refusal=str(error), crashed=isinstance(error, Crashed))
     except (GpuFailed, BadInput) as error:
         return OnGpu(failure=str(error))
+    if measured.predictions is not None and len(measured.predictions) >= measured.asked:
+        store.put(digest(made_of), _files(measured), made_of)
+    return measured
+
+
+def _files(measured: OnGpu) -> dict[str, bytes]:
+    """Make the files of an entry, which :func:`_read` reads."""
+    apart = ("predictions", "refusal", "crashed", "failure", "cached")
+    facts = {name: value for name, value in asdict(measured).items() if name not in apart}
+    buffer = BytesIO()
+    np.save(buffer, measured.predictions)  # type: ignore[arg-type]
+    return {_FACTS: json.dumps(facts).encode(), _PREDICTIONS: buffer.getvalue()}
 
 
 def _read(folder: Path, cached: bool) -> OnGpu:
