@@ -106,7 +106,7 @@ def test_artifacts_without_a_null_are_not_gated_until_they_are_accepted() -> Non
 @pytest.mark.parametrize(
     ("examples", "differing", "accepted", "verdict", "told"),
     [
-        (37, 0, True, "pass", "too slow for 200 examples: red from 4 of 37 that differ"),
+        (37, 0, True, "pass", "too slow for 200 examples: red below 90.54 % of 37"),
         (37, 4, True, "regressed", "fails below 0.001"),
         (37, 0, False, "pass", "healthy artifacts were never below 100 % of 200"),
         (1, 0, True, "unjudged", "too slow for 200 examples: 1 are too few to tell, not gated"),
@@ -122,6 +122,16 @@ def test_a_slow_device_is_judged_by_fewer_examples_and_says_what_they_can_show(
     of = census(1, precision="float")
     one = gate.gpu(SUBJECT, measured, SEEN, "", held() if accepted else None, False, of)
     assert (one.verdict, told in one.message) == (verdict, True), one.message
+
+
+@pytest.mark.parametrize(("share", "red"), [(0.9053, True), (0.9055, False)])
+def test_the_share_that_is_red_is_told_so_that_it_holds_of_pixels_and_tokens_too(share: float, red: bool) -> None:
+    measured = {
+        "gpu_agreement": Measurement(value=share, unit="fraction", n=37),
+        "gpu_examples": Measurement(value=37, unit="examples", n=200),
+    }
+    one = gate.gpu(SUBJECT, measured, SEEN, "", held(), False, census(1, precision="float"))
+    assert (one.verdict is Verdict.REGRESSED, "red below 90.54 % of 37" in one.message) == (red, not red), one.message
 
 
 def test_what_a_slow_device_had_accepted_of_few_examples_gates_no_less_than_healthy_artifacts_do() -> None:

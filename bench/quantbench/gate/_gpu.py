@@ -1,5 +1,6 @@
 """Judge results on a GPU: a wrong prediction is red, and times are shown without being judged."""
 
+import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -221,7 +222,7 @@ def _agreement(
         message += f"; the device was too slow for {fewer.n} examples: "
         if least is None:
             return _judgement(Verdict.UNJUDGED, f"{message}{agreement.n} are too few to tell, not gated", agreement)
-        message += f"red from {least} of {agreement.n} that differ"
+        message += f"red below {_percent_of_red(least, agreement.n):.2f} % of {agreement.n}"
     verdict = Verdict.REGRESSED if red else Verdict.PASS
     if faulty and low:
         known = seen_on(device) and (accepted is None or not red)
@@ -255,6 +256,14 @@ def _held(accepted: AcceptedGpu | None, device: Device, census: Census | None, p
 def _strictest(held: list[_Held], examples: int) -> _Held | None:
     """Return what is red from the fewest of so many examples that differ: nothing passes that any of them calls red."""
     return min(held, key=lambda one: one.least_red(examples) or examples + 1, default=None)
+
+
+def _percent_of_red(least: int, examples: int) -> float:
+    """Return the agreement in percent below which at least so many examples differ, or as much of all their values.
+
+    Of maps and texts, an agreement is a share of pixels or tokens, which the test rounds to examples.
+    """
+    return math.floor(1e4 * (1 - (least - 0.5) / examples)) / 100
 
 
 def _accepted(baseline: BaselineCell | None, device: Device, examples: int) -> AcceptedGpu | None:
