@@ -109,7 +109,7 @@ def test_artifacts_without_a_null_are_not_gated_until_they_are_accepted() -> Non
         (37, 0, True, "pass", "too slow for 200 examples: red below 90.54 % of 37"),
         (37, 4, True, "regressed", "fails below 0.001"),
         (37, 0, False, "pass", "healthy artifacts were never below 100 % of 200"),
-        (1, 0, True, "unjudged", "too slow for 200 examples: 1 are too few to tell, not gated"),
+        (1, 0, True, "unjudged", "too slow for 200 examples: 1 example is too few to tell, not gated"),
     ],
 )
 def test_a_slow_device_is_judged_by_fewer_examples_and_says_what_they_can_show(
@@ -122,6 +122,15 @@ def test_a_slow_device_is_judged_by_fewer_examples_and_says_what_they_can_show(
     of = census(1, precision="float")
     one = gate.gpu(SUBJECT, measured, SEEN, "", held() if accepted else None, False, of)
     assert (one.verdict, told in one.message) == (verdict, True), one.message
+
+
+def test_several_examples_that_are_too_few_are_told_as_several() -> None:
+    measured = {
+        "gpu_agreement": Measurement(value=1.0, unit="fraction", n=2),
+        "gpu_examples": Measurement(value=2, unit="examples", n=200),
+    }
+    one = gate.gpu(SUBJECT, measured, SEEN, "", held(0.5), False, census(1, precision="float"))
+    assert one.message.endswith("too slow for 200 examples: 2 examples are too few to tell, not gated")
 
 
 @pytest.mark.parametrize(("share", "red"), [(0.9053, True), (0.9055, False)])

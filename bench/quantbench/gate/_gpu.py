@@ -221,7 +221,8 @@ def _agreement(
         least = held.least_red(agreement.n)
         message += f"; the device was too slow for {fewer.n} examples: "
         if least is None:
-            return _judgement(Verdict.UNJUDGED, f"{message}{agreement.n} are too few to tell, not gated", agreement)
+            few = "1 example is" if agreement.n == 1 else f"{agreement.n} examples are"
+            return _judgement(Verdict.UNJUDGED, f"{message}{few} too few to tell, not gated", agreement)
         message += f"red below {_percent_of_red(least, agreement.n):.2f} % of {agreement.n}"
     verdict = Verdict.REGRESSED if red else Verdict.PASS
     if faulty and low:
