@@ -77,6 +77,7 @@ CATALOGUE = (
     Entry("gpu_score_change", Kind.GPU, "score on the GPU minus that on the CPU", "as the metric says"),
     Entry("gpu_left", Kind.GPU, "operators left to the CPU by the GPU", _LOWER),
     Entry("gpu_left_macs", Kind.GPU, "multiplications left to the CPU by the GPU", _LOWER),
+    Entry("gpu_examples", Kind.GPU, "examples that a slow GPU answered", noisy=True),
     Entry("gpu_*", Kind.GPU, "on the GPU", noisy=True),
     Entry(RATIO, Kind.LATENCY, "latency ratio to float32", _LOWER, accepted=True, noisy=True, by_threads=True),
     Entry(
@@ -119,6 +120,7 @@ _SHOWN = {
     "npu_cycles": "cycles by the compiler's report",
     "gpu_score": "GPU score",
     "gpu_score_change": "GPU score minus CPU score",
+    "gpu_examples": "examples that a slow GPU answered",
     "gpu_left": "operators left to the CPU by the GPU",
     "gpu_left_macs": "multiplications left to the CPU by the GPU",
 }
