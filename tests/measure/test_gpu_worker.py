@@ -79,6 +79,21 @@ def test_it_answers_one_at_least_and_is_timed_once_at_least(
     assert armed == [60.0] * (1 + 2 + warmed_up + calls) + [0]
 
 
+def test_the_slowest_device_makes_six_calls(
+    tmp_path: Path, armed: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two answers, as the first may have to compile, and each file warmed up and timed once."""
+    monkeypatch.setattr(gpu_worker, "SLOW_SECONDS", 0.0)
+    both = job(tmp_path, answer_seconds=CALL_SECONDS / 2)
+    both["artifacts"]["control"], both["inputs"]["control"] = "b", both["inputs"]["variant"]
+    timed = gpu_worker.run(both)
+    assert {name: len(calls) for name, calls in timed.items()} == {"variant": 1, "control": 1}
+    loaded, asked, calls = 2, 2, 2 * 2  # alarms: to load, before each answer, before each further call
+    assert armed == [60.0] * (loaded + asked + 1 + calls) + [0]
+    with np.load(tmp_path / "out.npz") as file:
+        assert len(file["y_y"]) == 2
+
+
 def test_a_call_that_hangs_ends_the_process_wherever_it_hangs(tmp_path: Path) -> None:
     script = f"""
 import sys

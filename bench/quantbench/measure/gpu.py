@@ -37,7 +37,7 @@ from quantbench.tflite.litert_gpu import Reader, adapter, lost, no_adapter, on_c
 SECONDS = 0.3  # of timing in each process
 ANSWER_SECONDS = 60.0  # for the examples after the first one
 STEP_SECONDS = 120.0  # to load a file, or for one call
-LIMIT_SECONDS = 600.0  # for a whole process
+LIMIT_SECONDS = 600.0  # for a whole process, which is six calls on the slowest device
 _OWN_CRASHES = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 _HANGS = "the driver hangs, or the machine is too busy"
 _FACTS = "gpu.json"
