@@ -338,6 +338,7 @@ def facts() -> dict[str, list[str]]:
             f"(the first {gpu.SOFTWARE.examples} on a software device, the first {gpu.REAL.examples:,} on others)",
             f"as many more as it can within {gpu.ANSWER_SECONDS:g} s",
             f"for one call, it has {gpu.STEP_SECONDS:g} s, and a whole process has {gpu.LIMIT_SECONDS:g} s",
+            "on this device, unless an earlier one covers more examples",
             f"by the same test at a level of {percent(_gpu_null.NULL_RED_AT)}",
             f"of {_gpu_null.NULLS['software']['float'].examples} examples, none differed in float",
             f"at most {differing('hybrid')} with hybrid arithmetic, and at most {differing('integer')} in integers",
