@@ -24,8 +24,8 @@ def gpu(
     """Judge whether the GPU agrees with ``litert-cpu``.
 
     Red are fewer agreeing examples than were accepted on this device, beyond chance (Fisher's exact test, one-sided);
-    where nothing was, fewer than of any healthy artifact on such a device. What a known fault explains is a known
-    limitation.
+    where nothing was, and beside few accepted examples, fewer than of any healthy artifact on such a device. What a
+    known fault explains is a known limitation.
 
     Args:
         measured: ``gpu_agreement``, ``gpu_left``, ``gpu_left_macs`` and ``gpu_examples``; empty where nothing was
