@@ -119,13 +119,16 @@ def stalls_ended(measured: Measurement, ratio: str, accepted: BaselineValue) -> 
     """Whether stalls like the accepted ones take less than the tolerance now, beyond chance, by each length of which
     some were accepted.
 
-    Stalls that only got fewer, and calls too few to tell, leave them accepted.
+    Stalls that only got fewer, and calls too few to tell, leave them accepted. Of a baseline without counts, as earlier
+    versions wrote, they have to be gone at every length, as stalls that last just as long.
     """
     now = {one.longer: one for one in measured.stalls or []}
-    then = [(now.get(one.longer), one.artifact) for one in accepted.stalls or [] if one.artifact.stalls]
+    each = {one.longer: one.artifact.lost / one.artifact.stalls for one in accepted.stalls or [] if one.artifact.stalls}
+    if accepted.stalls is None:
+        each = {longer: longer for longer in now}
     p_values = [
-        1.0 if found is None else _p_of_so_few(found, unlike(ratio), accepted.tolerance, each.lost / each.stalls)
-        for found, each in then
+        _p_of_so_few(now[longer], unlike(ratio), accepted.tolerance, seconds) if longer in now else 1.0
+        for longer, seconds in each.items()
     ]
     return max(p_values, default=1.0) <= ACCEPTED_CONFIDENCE
 
