@@ -104,11 +104,16 @@ def _p_value(stalls: Stalls, odds: float, lost: float) -> float:
 def stalls_either_way(measured: Measurement) -> tuple[float, Stalls] | None:
     """Test whether one of two that were timed in turns loses more than the tolerance in stalls, whichever it is.
 
+    More stalls that take less time than the few of the other side show neither of them worse.
+
     Returns:
         the p-value, two-sided, and the stalls of the length that tells most; None where none were counted.
     """
     counts = measured.stalls or []
-    p_values = [min(_p_value(side, UNLIKE, STALL_TOLERANCE) for side in (one, one.swapped)) for one in counts]
+    p_values = [
+        min(_p_value(side, UNLIKE, STALL_TOLERANCE) if side.excess > 0 else 1.0 for side in (one, one.swapped))
+        for one in counts
+    ]
     if not counts:
         return None
     place = int(np.argmin(p_values))
