@@ -267,23 +267,52 @@ def _row(series: Series, processes: Sequence[Process], trials: int, workload: bo
 
 
 def _spread(counts: Sequence[Stalls]) -> list[str]:
-    """Return the odds of a stall on the artifact by those in the same time beside it, and whether processes scatter
-    more around them than a binomial does (Pearson).
+    """Return the odds ratio of a stall on the artifact to one beside it, with its 95 % interval, and whether processes
+    scatter more around it than a binomial does (Pearson); where they do, the interval is wider.
     """
-    from scipy import special
+    from scipy import optimize, special
 
     sides = [(one.artifact, one.beside) for one in counts]
     stalls = np.array([[side.stalls for side in both] for both in sides], float)
-    usual = np.array([[side.usual for side in both] for both in sides])
     if not stalls.sum(axis=0).all():
         return ["", ""]
-    artifact, beside = stalls.sum(axis=0) / usual.sum(axis=0)
-    odds, n = artifact / beside, stalls.sum(axis=1)
-    share = odds * usual[:, 0] / (odds * usual[:, 0] + usual[:, 1])
+    own, usual = stalls[:, 0], np.array([[side.usual for side in both] for both in sides])
+    n, in_proportion = stalls.sum(axis=1), np.log(usual[:, 0] / usual[:, 1])
+
+    def expected(log_odds: float) -> tuple[Array, Array]:
+        share = special.expit(in_proportion + log_odds)
+        return n * share, n * share * (1 - share)
+
+    log_odds = float(optimize.brentq(lambda at: float(np.sum(own - expected(at)[0])), -10, 10))
+    mean, variance = expected(log_odds)
     any_at_all = n > 0
-    chi2 = float(np.sum((stalls[:, 0] - n * share)[any_at_all] ** 2 / (n * share * (1 - share))[any_at_all]))
+    chi2 = float(np.sum((own - mean)[any_at_all] ** 2 / variance[any_at_all]))
     df = int(np.count_nonzero(any_at_all)) - 1
-    return [f"{odds:.2f}", f"{chi2 / df:.2f} (p = {special.chdtrc(df, chi2):.2g})"]
+    half = 1.96 * np.sqrt(max(1.0, chi2 / df) / np.sum(variance))
+    low, odds, high = np.exp([log_odds - half, log_odds, log_odds + half])
+    return [
+        f"{odds:.2f} ({low:.2f} to {high:.2f})",
+        f"{chi2 / df:.2f} (p = {special.chdtrc(df, chi2):.2g})",
+    ]
+
+
+def _pooled(processes: Sequence[Process]) -> list[list[str]]:
+    """Return the odds ratios over all processes without a fault, beside another artifact and beside the workload.
+
+    Each process has one of its artifact beside the workload too, whatever it is beside else.
+    """
+    healthy = [one for one in processes if not one.series.stalls]
+    rows = []
+    for name, beside, workload in (
+        ("all beside another artifact", healthy, False),
+        ("all beside the workload", healthy, True),
+        ("float32 beside the workload", [one for one in healthy if one.series.variant == FLOAT_CONTROL], True),
+    ):
+        pool = [one.stalls(workload) for one in beside]
+        if pool:
+            odds = [_spread([one[place] for one in pool])[0] for place in (0, -1)]
+            rows.append([name, str(len(pool)), *odds])
+    return rows
 
 
 def _made_up(random: np.random.Generator, micro: float, every: float, load: float, float32: bool) -> list[list[Stalls]]:
@@ -341,7 +370,8 @@ def report(processes: Sequence[Process], machine: str, trials: int) -> list[str]
         f"A run is red at p = {ALPHA:.2g}, its share as one of 21 timed cells; stages end at "
         f"{', '.join(str(PER_RUN * stage) for stage in gate.STAGES)} processes. Stalls of 1 ms and longer are those of "
         "the artifact, of it and what is beside it, and in parentheses what its share of the time would give it. "
-        "The odds ratio is that of a stall of the artifact to one of what is beside it, in the same time. Chi²/df is 1 "
+        "The odds ratio is that of a stall of the artifact to one of what is beside it, in the same time, and in "
+        "parentheses its 95 % interval. Chi²/df is 1 "
         "where the artifact's part of the stalls scatters between processes as a binomial does. Series are recorded in "
         "random order and runs drawn without it, so that bursts across processes do not show here. Cost is the time "
         f"that a cell takes, by that of a first stage: a process takes {EXPECTED - 1:g} times as long to "
@@ -369,6 +399,8 @@ def report(processes: Sequence[Process], machine: str, trials: int) -> list[str]
         ),
         "A process makes as many calls as the column says, so that a stall which only comes after more of them in one "
         "process is not seen.",
+        "## Odds ratios over all processes in which nothing is wrong",
+        _common.table(["artifacts", "processes", *of_spread[::2]], _pooled(processes)),
     ]
 
 

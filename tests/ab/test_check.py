@@ -25,9 +25,11 @@ from quantbench.comparison.load import read_sides, truths
 from quantbench.core import child_process
 from quantbench.core.child_process import HERE, Interpreter
 from quantbench.core.options import RunOptions
+from quantbench.engine import measurements
 from quantbench.errors import BadInput
 from quantbench.measure.interleaved import Contestant, InterleavedTimes, time_interleaved
 from quantbench.measure.latency import LatencyFailed, save_inputs
+from quantbench.records import Stalled, Stalls
 from quantbench.reference.model import load_models
 from quantbench.tflite.edit import without_stamp
 from studies.stalls import simulated
@@ -193,6 +195,19 @@ def test_stalls_are_compared_by_what_took_turns() -> None:
         outcomes[0].why,
     )
     assert (outcomes[0].old, outcomes[1].new) == (0.0, 0.0)
+
+
+def test_many_short_stalls_beside_a_few_long_ones_are_neither_worse_nor_better() -> None:
+    """The new side stalls more often, beyond chance, and the old one loses more time."""
+    short = Stalled(stalls=60, lost=0.09, usual=1.0, calls=10_000)
+    long = Stalled(stalls=2, lost=4.0, usual=1.0, calls=10_000)
+    both = Stalls(longer=1e-3, artifact=short, beside=long)
+    sides = side_of([cell()]), side_of([cell()])
+    for one in (both, both.swapped):
+        measured = measurements.stalls([[one]] * 6)["stalls"]
+        compared = compare(*sides, lambda _: "", timed={"m/v": Timed([1e-4] * 6, [1e-4] * 6, measured)})
+        [item] = [item for item in compared.items if item.measurement == "stalls"]
+        assert item.outcome is Outcome.UNCHANGED
 
 
 @pytest.fixture

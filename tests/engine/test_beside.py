@@ -12,6 +12,7 @@ from measure.test_side import dense
 from quantbench.build import artifact
 from quantbench.build.store import Store, digest
 from quantbench.core import counters
+from quantbench.engine import on_micro
 from quantbench.engine.progress import Counts, Lines
 from quantbench.engine.workers import local
 from quantbench.engine.workers.task import Outcome, Task, compute, from_store, model_of
@@ -80,6 +81,37 @@ def test_a_worker_runs_tflite_micro_too_so_that_judging_finds_it_in_the_store(tm
     ran = micro.through_store(Path("gone"), known.artifact_sha256 or "", model_of(task), Store(task.store))
     assert ran.cached
     assert ran.predictions is not None
+
+
+def dies_on_micro(task: Task) -> Outcome:
+    """Computes a cell, and aborts where it runs on TFLite-Micro."""
+    micro.through_store = lambda *_: os.abort()
+    return compute(task)
+
+
+def test_a_worker_that_dies_on_tflite_micro_costs_that_alone_and_it_is_not_tried_again(tmp_path: Path) -> None:
+    task = a_task(tmp_path)
+    taken = memory.Memory(peaks=[200], resident=[300], empty=[50], arena=100)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "measure", lambda *_: taken)
+        compute(task)
+    with local.LocalExecutor(1, tmp_path / "workers", dies_on_micro) as pool:
+        outcome = pool.submit(replace(task, micro=True), 60).result(timeout=90)
+    assert (outcome.failure, outcome.findings, outcome.score) == (None, (), 1.0)
+    assert outcome.memory is not None
+    assert outcome.memory.arena == 100
+    assert "died of SIGABRT" in outcome.micro_failure
+    assert on_micro.runner(Store(task.store))(outcome, model_of(task)).failure == outcome.micro_failure
+
+
+def test_what_tflite_micro_did_not_tell_a_worker_is_not_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(micro, "through_store", lambda *_: micro.OnMicro(failure="its process hung"))
+    task = replace(a_task(tmp_path), memory=False, micro=True)
+    found = compute(task)
+    monkeypatch.setattr(micro, "through_store", lambda *_: pytest.fail("it was asked again"))
+    assert on_micro.runner(Store(task.store))(found, model_of(task)).failure == "its process hung"
 
 
 def dies_at_once(task: Task) -> Outcome:

@@ -131,9 +131,16 @@ def test_accepted_stalls_end_only_where_a_run_shows_that_they_are_gone() -> None
     )
     assert all(gate.stalls_ended(stage(random, (100, 0, 0.0), **longer)[STALLS], RATIO, before) for _ in range(5))
     assert not gate.stalls_ended(stage(random, (100, 0, 0.0))[STALLS], RATIO, before)  # too few calls to tell
-    assert not gate.stalls_ended(
-        stage(random, (100, 0, 0.0), **longer)[STALLS], RATIO, before.model_copy(update={"stalls": None})
-    )
+
+
+def test_accepted_stalls_without_counts_end_too() -> None:
+    """As baselines of earlier versions hold them."""
+    random = np.random.default_rng(12)
+    before = known(stage(random, (100, 1000, 0.0), 48)[STALLS]).beside[STALLS].model_copy(update={"stalls": None})
+    longer = {"n": 36, "longer": gate.LONGER_PROCESSES}
+    assert gate.stalls_ended(stage(random, (100, 0, 0.0), **longer)[STALLS], RATIO, before)
+    assert not gate.stalls_ended(stage(random, (100, 10_000, 0.0), **longer)[STALLS], RATIO, before)
+    assert not gate.stalls_ended(stage(random, (100, 0, 0.0), n=4)[STALLS], RATIO, before)  # too few calls to tell
 
 
 def test_less_than_the_smallest_effect_is_not_red_however_often_it_is_seen() -> None:

@@ -379,6 +379,17 @@ def test_a_slow_float32_hides_stalls_and_the_report_says_so(monkeypatch: pytest.
     )
     found.once("m/w", MODEL, Path("v"), Path("c"))
     assert found.untimed["m/w"]["stalls"].startswith("its own blocks take 3")
+    slow, fast = timed(300.0, 1400.0).processes, timed(300.0, 600.0).processes
+    _replayed(monkeypatch, Latency([*slow[:4], *fast[:2]]), Latency(fast))  # its median is beyond, two can be counted
+    found.once("m/x", MODEL, Path("v"), Path("c"))
+    assert "stalls" in found.measurements("m/x")
+    assert "stalls" not in found.untimed["m/x"]
+    _replayed(monkeypatch, Latency(slow), Latency(fast))  # a later stage can be counted
+    found.once("m/y", MODEL, Path("v"), Path("c"))
+    assert "stalls" in found.untimed["m/y"]
+    found.once("m/y", MODEL, Path("v"), Path("c"))
+    assert "stalls" in found.measurements("m/y")
+    assert "stalls" not in found.untimed["m/y"]
     common: dict[str, Any] = {"model": "m", "family": "ptq", "metric": "accuracy", "metric_unit": "pp"}
     cells = [
         Cell(**common, id=cell, variant=cell[2:], measurements=found.measurements(cell), untimed=found.untimed[cell])
@@ -417,6 +428,12 @@ def test_only_an_update_of_what_stalls_accepts_stalls() -> None:
         kept, moves = update_cell.taken(unclear, entry, accepted(1.0).accepted, report, 0)
         assert kept.by_machine["stalls"] == entry.by_machine["stalls"]
         assert not any(move.measurement == "stalls" and move.moves for move in moves)
+    uncounted = {here: value.model_copy(update={"stalls": None}) for here in entry.by_machine["stalls"]}
+    older = entry.model_copy(update={"by_machine": {"stalls": uncounted}})  # as an earlier version wrote it
+    counted, moves = update_cell.taken(cell_with(20, 4), older, accepted(1.0).accepted, report, 0)
+    [value] = counted.by_machine["stalls"].values()
+    assert [one.artifact.stalls for one in value.stalls or []] == [80]
+    assert any(move.measurement == "stalls" and move.moves for move in moves)
 
 
 def test_a_later_stage_has_as_many_processes_as_several_first_ones(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,11 +119,25 @@ def in_stages(*start: str) -> list[str]:
     return next(row[len(start) :] for row in rows if row[: len(start)] == list(start))
 
 
-def of_stalls(table: int, column: int) -> list[str]:
-    """Return a column of a table of the study of stalls, the first word of each cell."""
+def of_stalls(table: int, column: int, whole: bool = False) -> list[str]:
+    """Return a column of a table of the study of stalls: the first word of each cell, or all of it."""
     text = (ROOT / "reports" / "reference" / "stalls.md").read_text().split("\n## ")[table]
     rows = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("|")]
-    return [row[column].split()[0] for row in rows[2:]]
+    return [row[column].strip() if whole else row[column].split()[0] for row in rows[2:]]
+
+
+def odds_of_stalls(artifacts: str) -> list[str]:
+    """Return the odds ratio of stalls of 20 ms over all recorded processes, and its interval."""
+    text = (ROOT / "reports" / "reference" / "stalls.md").read_text()
+    row = next(line for line in text.splitlines() if line.startswith(f"| {artifacts} "))
+    return re.findall(r"[\d.]+", row.split("|")[-2])
+
+
+def odds_of_pairs() -> list[str]:
+    """Return the least and the largest odds ratio of stalls of 20 ms of an artifact beside another one."""
+    names, odds = (of_stalls(1, column, whole=True) for column in (0, 11))
+    pairs = [one.split()[0] for name, one in zip(names, odds, strict=True) if not name.endswith("the workload")]
+    return [min(pairs, key=float), max(pairs, key=float)]
 
 
 def of_means(column: str) -> str:
@@ -419,8 +433,13 @@ def facts() -> dict[str, list[str]]:
             f"is timed further, in up to {FIRST * _sequential.STAGES[-1]} processes",
             f"takes more than {1e3 * stalls.LONGEST_BLOCK:g} ms, because other programs",
             f"red in {listed(of_stalls(3, 2)[1:])} of 200 runs where a call takes {listed(of_stalls(3, 0)[1:])} µs",
-            f"within {percent(_stalls.UNLIKE - 1)} as often; the reference workload up to "
-            f"{_stalls.UNLIKE_WORKLOAD:g} times less",
+            f"one of two artifacts may have {percent(_stalls.UNLIKE - 1)} more stalls than the other",
+            f"reference workload { {2.0: 'half'}[_stalls.UNLIKE_WORKLOAD] } as many as float32",
+            "an artifact had {} (95 % interval {} to {}) times as many stalls of {:g} ms".format(
+                *odds_of_stalls("all beside another artifact"), 1e3 * stalls.LONGER[-1]
+            ),
+            "between {} and {} in single pairs".format(*odds_of_pairs()),
+            "float32 {} ({} to {}) times as many as".format(*odds_of_stalls("float32 beside the workload")),
             f"does, and lost more than {percent(_stalls.STALL_TOLERANCE)}. Then",
             f"take less than {percent(_stalls.STALL_TOLERANCE)} of the time",
             f"compared with the reference workload, in {listed(of_stalls(3, 4)[1:])}",

@@ -299,7 +299,9 @@ def _moves_of_stalls(
     rule = {"tolerance": gate.STALL_TOLERANCE, "tolerance_from": gate.STALL_TOLERANCE_REASON}
     value = latency_of(measured, accepted).model_copy(update=rule)
     move = move_of(cell, STALLS, old, value)
-    move = replace(move, moves=move.moves and found)  # fewer processes than see them leave them accepted
+    uncounted = old is not None and old.stalls is None  # an earlier version wrote it
+    # Fewer processes than see them leave them accepted.
+    move = replace(move, moves=found and (move.moves or uncounted))
     if move.moves:
         by_machine.setdefault(STALLS, {})[machine] = following(value, old)
     return [move]

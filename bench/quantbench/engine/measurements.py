@@ -174,7 +174,12 @@ def _base(variant: str) -> Literal["control", "yardstick"]:
 
 
 def uncounted_stalls(timed: Latency, variant: str) -> str:
-    """Say why no stalls are counted; empty where they are, and with several threads, where they never are."""
+    """Say why no stalls are counted; empty where they are, and with several threads, where they never are.
+
+    They are counted where two processes can tell: the blocks of the others may be too long.
+    """
+    if stalls(timed.stalls(_base(variant))):
+        return ""
     blocks = timed.usual_blocks("variant", _base(variant))
     slowest = max(blocks, key=blocks.__getitem__, default="")
     if not slowest or blocks[slowest] <= LONGEST_BLOCK:

@@ -24,9 +24,11 @@ Run = Callable[[Outcome, ReferenceModel], micro.OnMicro]
 
 
 def runner(store: Store) -> Run:
-    """Return what runs an artifact through the store."""
+    """Return what runs an artifact through the store, unless its worker found out nothing in this run."""
 
     def run(outcome: Outcome, model: ReferenceModel) -> micro.OnMicro:
+        if outcome.micro_failure:
+            return micro.OnMicro(failure=outcome.micro_failure)
         assert outcome.artifact is not None
         return micro.through_store(outcome.artifact, outcome.artifact_sha256 or "", model, store)
 

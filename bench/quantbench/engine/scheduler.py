@@ -44,7 +44,8 @@ def order(models: Collection[str]) -> Callable[[str, Variant], tuple[int, int, b
 
     Those that train are ordered by variant, not by model: neighbours of one model often need the same training, and the
     second would wait for the first. All others are ordered by model, what is calibrated first: it takes up to ten times
-    as long, so that no worker waits for it at the end.
+    as long, so that no worker waits for it at the end. Within a turn, a local worker prefers models that it has had, so
+    that this order decides only among the others: see :class:`quantbench.engine.workers.task_queue.TaskQueue`.
     """
     of_model = {name: place for place, name in enumerate(dict.fromkeys(models))}
 

@@ -122,9 +122,11 @@ class Timing:
         before = self._timed.get((cell_id, threads))
         both = latency.Latency([*before.processes, *timed.processes]) if before else timed
         self._timed[cell_id, threads] = both
+        untimed = self.untimed.setdefault(cell_id, {})
+        untimed.pop(STALLS, None)  # a later stage may be counted
         uncounted = measured.uncounted_stalls(both, parts(cell_id)[1])
         if uncounted:
-            self.untimed.setdefault(cell_id, {})[STALLS] = uncounted
+            untimed[STALLS] = uncounted
         return measured.latency(timed) | measured.beside(timed, parts(cell_id)[1])
 
     def in_turns(

@@ -96,7 +96,8 @@ STALL = (1000, 0.03)
 STALLS_NAME = "one of 1,000 calls waits"
 # How many a run meets depends on the calls that the machine lets a process make: with calls of 100 µs, a quiet machine
 # lets it make more than 900, of 300 µs, about 430, where 94 of 100 runs are red by simulation. Below 400, the first
-# twelve processes often meet fewer than two. Under our load, and of longer calls, rows are shown only.
+# twelve processes often meet fewer than two, as a note says. That stalls are caught is promised from 700 calls on: with
+# fewer, they are seen, but missed too often for a promise. Under our load, and of longer calls, rows are shown only.
 STALLS_CAUGHT, ENOUGH_CALLS, AIMED_AT = 0.9, 700, "30 ms, calls of 100 µs, idle"
 FEW_CALLS = 400
 IN_TURNS = {

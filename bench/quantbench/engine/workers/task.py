@@ -36,7 +36,7 @@ class Task:
         memory: whether its memory is measured, which takes longer than scoring a small model.
         micro: whether it runs on TFLite-Micro too; what comes of it stays in the store, where judging finds it.
         stranger: whether the model was saved by others, so that whatever opens it is confined.
-        turn: tasks of a lower one begin first, see :class:`quantbench.engine.workers.waiting.Waiting`.
+        turn: tasks of a lower one begin first, see :class:`quantbench.engine.workers.task_queue.TaskQueue`.
     """
 
     model_file: Path
@@ -75,6 +75,8 @@ class Outcome:
         contents: structure of the artifact.
         sizes: measurement name -> bytes.
         memory: of the first seed alone; seeds differ in their weights, which does not change the arena.
+        micro_failure: why a run on TFLite-Micro found nothing out, so that judging does not wait for it again; else
+            empty.
         seconds: time taken now; near zero where it was cached.
         exhausted: whether it failed because memory ran out or its process was killed from outside.
         retried: why it was computed again, one sentence each time.
@@ -103,6 +105,7 @@ class Outcome:
     contents: Contents | None = None
     sizes: dict[str, int] | None = None
     memory: Memory | None = None
+    micro_failure: str = ""
     cached: bool = False
     seconds: float = 0.0
     failure: Failure | None = None
@@ -168,7 +171,7 @@ def compute(task: Task) -> Outcome:
             found = _outcome(task, model, built, evaluation, 0.0, agreement, taken, store)
             if _on_micro(task, evaluation):
                 ran = micro.through_store(built.path, built.sha256, model, store)
-                found = replace(found, cached=found.cached and ran.cached)
+                found = replace(found, cached=found.cached and ran.cached, micro_failure=ran.failure)
             return replace(found, seconds=time.perf_counter() - start)
         except (Exception, SystemExit) as error:  # sys.exit in somebody's code ends its cell, not the worker
             traceback.print_exc()
@@ -194,8 +197,12 @@ def _pace(task: Task) -> accuracy.Pace:
 def salvaged(task: Task, lost: Failure) -> Outcome | None:
     """Return the outcome of a cell whose worker died beside its result; None where the result was lost too.
 
-    What is measured after the evaluation is missing: the memory, and the float model's own answers.
+    A run on TFLite-Micro comes last: where all else is stored, it alone is missing. Else the float model's own answers
+    are, and the memory where it was not stored.
     """
+    whole = from_store(replace(task, micro=False)) if task.micro else None
+    if whole is not None:
+        return replace(whole, cached=False, micro_failure=f"the cell's worker ended: {lost.reason}")
     model, store = model_of(task), Store(task.store)
     built = build.find(model, variant_of(model, task.variant), task.seed, task.train_seed, store)
     if built is None or built.path is None or built.sha256 is None:
@@ -205,7 +212,8 @@ def salvaged(task: Task, lost: Failure) -> Outcome | None:
         return None
     finding = f"only its score was measured; the rest ended in a {lost.what}: {lost.reason}"
     outcome = _outcome(task, model, built, evaluation, 0.0, None, None, store)
-    return replace(outcome, findings=(*outcome.findings, finding), memory=memory.Memory(failure=lost.reason))
+    taken = memory.find(built.sha256, model, store) or memory.Memory(failure=lost.reason)
+    return replace(outcome, findings=(*outcome.findings, finding), memory=taken)
 
 
 def failed(task: Task, error: BaseException, seconds: float = 0.0) -> Outcome:
