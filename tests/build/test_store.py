@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from quantbench.build.fingerprint import source_fingerprint
 from quantbench.build.store import Store, digest
+from quantbench.variants import in_order, qat
 
 
 def test_what_goes_in_comes_out(tmp_path: Path) -> None:
@@ -99,6 +101,24 @@ def _one() -> int:
 
 def _two() -> int:
     return 2
+
+
+def _within() -> int:
+    return 3
+
+
+@contextmanager
+def _changed() -> Iterator[int]:
+    yield _within()
+
+
+def test_what_a_decorated_function_calls_counts_too() -> None:
+    def make() -> int:
+        with _changed() as found:
+            return found
+
+    assert {"build.test_store._changed", "build.test_store._within"} <= source_fingerprint(make).keys()
+    assert f"{in_order.__name__}._on_another_order" in source_fingerprint(qat._custom)
 
 
 def test_a_captured_function_counts_by_its_source_not_its_address() -> None:

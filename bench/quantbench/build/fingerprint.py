@@ -31,6 +31,7 @@ def _source(part: Any) -> str:
 
 
 def _collect_source(function: Callable[..., Any], module: str, parts: dict[str, str]) -> None:
+    function = inspect.unwrap(function)  # of what a decorator makes of it, the code is the decorator's own
     name = f"{function.__module__}.{function.__qualname__}"
     if name in parts:
         return
