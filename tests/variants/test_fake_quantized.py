@@ -1,6 +1,7 @@
 """What tfmot makes of a model before it trains: the order of a layer's inputs, and where ranges start."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,41 @@ def test_tfmot_reorders_the_inputs_of_a_concatenation_unless_it_is_kept_from_it(
     with in_order.refused("do this"), pytest.raises(Unsupported, match=message):
         quantize(joining())
     assert inputs_of(quantize(joining())) == ["quant_scores", "quant_boxes"]  # nothing is left behind
+
+
+def test_an_input_that_is_joined_twice_is_refused() -> None:
+    layers = tensorflow().keras.layers
+    image = layers.Input((8, 8, 4))
+    first, second = layers.Conv2D(4, 1, name="first")(image), layers.Conv2D(2, 1, name="second")(image)
+    model = tensorflow().keras.Model(image, layers.Concatenate(name="joined")([first, second, second]))
+    message = r"layer joined \(Concatenate\) only the first output of each of first, second, once"
+    for watched in (in_order.kept(), in_order.refused("do this")):
+        with watched, pytest.raises(Unsupported, match=message):
+            qat._tfmot_keras().quantize_model(model)
+
+
+@pytest.mark.parametrize(
+    "connections",
+    [
+        pytest.param([["convolved", 0, 0, {}], ["split", 0, 1, {}]], id="the second output"),
+        pytest.param([["split", 0, 0, {}], ["split", 0, 1, {}], ["convolved", 0, 0, {}]], id="both outputs"),
+        pytest.param([["convolved", 0, 0, {}], ["split", 1, 0, {}]], id="the second call"),
+    ],
+)
+def test_an_output_that_tfmot_would_replace_by_the_first_is_refused(connections: list[Any]) -> None:
+    layer = {"config": {"name": "joined"}, "class_name": "Concatenate", "inbound_nodes": [connections]}
+    inputs = [SimpleNamespace(layer={"config": {"name": name}}) for name in ("convolved", "split")]
+    match = SimpleNamespace(layer=layer, input_layers=inputs)
+    for watched in (in_order.kept(), in_order.refused("do this")):
+        with watched, pytest.raises(Unsupported, match="only the first output of each of convolved, split, once"):
+            model_transformer().ModelTransformer._replace_functional(None, match, match)
+
+
+def model_transformer() -> Any:
+    qat._tfmot_keras()
+    from tensorflow_model_optimization.python.core.quantization.keras.graph_transformations import model_transformer
+
+    return model_transformer
 
 
 class Bench:

@@ -60,7 +60,7 @@ def _on_another_order(handle: Handle) -> Iterator[None]:
     def watched(self: Any, match: Any, replacement: Any) -> None:
         given = [node.layer["config"]["name"] for node in match.input_layers]
         if len(given) > 1:
-            meant = [connection[0] for connection in match.layer["inbound_nodes"][0]]
+            meant = _inputs(match.layer, given)
             if meant != given:
                 handle(match, replacement, meant, given)
         replace(self, match, replacement)
@@ -70,3 +70,19 @@ def _on_another_order(handle: Handle) -> Iterator[None]:
         yield
     finally:
         transformer._replace_functional = replace
+
+
+def _inputs(layer: Any, given: Sequence[str]) -> list[str]:
+    """Return the names of a layer's inputs in the model's order.
+
+    Raises:
+        Unsupported: they are not the first output of each given layer, once: tfmot connects those alone.
+    """
+    connections = layer["inbound_nodes"][0]
+    names = [connection[0] for connection in connections]
+    if sorted(names) != sorted(given) or any(connection[1:3] != [0, 0] for connection in connections):
+        raise Unsupported(
+            f"tfmot gives the layer {layer['config']['name']} ({layer['class_name']}) only the first output of each of "
+            f"{', '.join(given)}, once, so that it trains another network: quantize after training"
+        )
+    return names
