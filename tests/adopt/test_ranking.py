@@ -248,8 +248,25 @@ def test_a_dead_output_excludes_a_variant_that_is_within(monkeypatch: pytest.Mon
     assert of(advice, "v").verdict == "within"
     assert [(one.column, one.distinct) for one in of(advice, "v").dead] == [(2, 2)]
     assert advice.choice == "float32"
-    (why,) = advice.warnings
-    assert why.startswith("dead output values in 1 variant: value 2 of the output shares one int8 scale")
+    assert advice.warnings == []  # the values are of no int8 tensor: they died of something else
+
+
+def test_the_scale_is_the_cause_only_where_values_of_one_int8_tensor_share_it() -> None:
+    labels = np.random.default_rng(0).uniform(0, 1, (1000, 3)).astype(np.float32) * np.float32([640, 640, 1])
+    on_one = np.round(labels / 2.6) * 2.6
+    of_floats = labels * np.float32([1, 1, 0])
+    of_own = np.add(on_one, [0, 0, 0.5])  # a scale of its own, whose only value that is
+    cells = [made("float32", 4000.0, 1.0), made("v", 1000.0, 0.5)]
+    several = MEAN_ABSOLUTE_ERROR.of("boxes", "scores")
+    metrics = [MEAN_ABSOLUTE_ERROR, MEAN_ABSOLUTE_ERROR, MEAN_ABSOLUTE_ERROR, several]
+    found = []
+    for metric, new in zip(metrics, (on_one, of_floats, of_own, on_one), strict=True):
+        predictions = {"float32": labels, "v": new.astype(np.float32)}
+        advice = ranking.advise(report(cells), [Judging("", metric, labels)], predictions, limits.parse("5"))
+        assert of(advice, "v").dead
+        found.append(advice.warnings)
+    assert found[1:] == [[], [], []]
+    assert found[0][0].startswith("dead output values in 1 variant: value 2 of the output shares one int8 scale")
 
 
 # ------------------------------------------------------------ what the data do not support

@@ -388,11 +388,12 @@ def crowded(
     dead: Sequence[AdvisedVariant], one: Scored, judged: Sequence[Scored], predictions: Mapping[str, Array]
 ) -> task.Crowded | None:
     """Return which values of an output are too small beside its others for the scale that they share; else None."""
-    if not dead:
-        return None
+    if len(one.metric.outputs) > 1:
+        return None  # predictions are several tensors in one row, each with a scale of its own
     float32 = predictions[_key(FLOAT_CONTROL, judged, one)]
     news = [predictions[_key(variant.variant, judged, one)] for variant in dead]
-    return task.crowded(float32, {column for new in news for column, _ in task.dead_columns(new, float32)})
+    on_one = [new for new in news if task.on_one_int8_scale(new)]
+    return task.crowded(float32, {column for new in on_one for column, _ in task.dead_columns(new, float32)})
 
 
 def _first_of_equals(cells: Sequence[Cell]) -> dict[str, str]:

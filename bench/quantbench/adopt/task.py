@@ -517,6 +517,12 @@ class Crowded:
         )
 
 
+def on_one_int8_scale(values: Array) -> bool:
+    """Check whether values can be those of one int8 tensor: no two of them are nearer than a 255th of their range."""
+    found = np.unique(np.append(values.astype(np.float64), 0.0))
+    return len(found) > 1 and bool(np.diff(found).min() >= 0.99 * (found[-1] - found[0]) / 255)
+
+
 def crowded(float32: Array, dead: Iterable[int]) -> Crowded | None:
     """Return which of the dead columns are too small for the step that their tensor needs; None where none is."""
     flat = float32.reshape(len(float32), -1).astype(np.float64)
