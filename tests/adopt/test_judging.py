@@ -1,5 +1,6 @@
 """What ``judge`` and ``adopt --artifact`` are given: one sentence each for what is wrong, before anything is run."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,14 +9,15 @@ import numpy as np
 import pytest
 from conftest import accepted
 from made_up_graphs import joined
-from made_up_runs import measured
+from made_up_runs import cell, measured, report
 from quantbench import gate
-from quantbench.adopt import artifacts, held, judging, limits, verdicts
+from quantbench.adopt import artifacts, held, judging, limits, ranking, verdicts
 from quantbench.adopt.inspecting import inspect
 from quantbench.adopt.understand import Given
 from quantbench.build.fingerprint import source_fingerprint
 from quantbench.errors import BadInput
 from quantbench.records import BaselineCell, BuiltArtifact, FileVerdicts, Machine, read_artifacts
+from quantbench.reference.metrics import ACCURACY
 from quantbench.report import built as words
 from quantbench.variants import VARIANTS, built, offered, variant_of
 
@@ -242,17 +244,58 @@ def test_a_figure_of_an_accelerator_is_judged_exactly_and_may_not_get_lost() -> 
     assert lost.actions[1].command[2:6] == ["MODEL", "--update", "m", "--artifact"]  # an update refuses an error
 
 
+def of_reference(reference: Path, run: Any = None, outputs: Any = ()) -> verdicts.Judging:
+    promise = VARIANTS["float32"].promise
+    return verdicts.Judging(run, list(outputs), {}, limits.parse([]), promise, "", held.Limits(), reference)
+
+
 def test_a_file_that_joins_its_parts_in_another_order_is_told_so(tmp_path: Path) -> None:
     reference, swapped = tmp_path / "float.tflite", tmp_path / "qat.tflite"
     reference.write_bytes(joined("boxes scores"))
     swapped.write_bytes(joined("scores boxes"))
     given: Any = SimpleNamespace(path=swapped)
-    no_run: Any = None
-    promise = VARIANTS["float32"].promise
-    judge = verdicts.Judging(no_run, [], {}, limits.parse([]), promise, "", held.Limits(), reference)
+    judge = of_reference(reference)
     (why,) = judge._reordered(given)
     assert why.startswith(
         "its operator 2 (CONCATENATION) joins 1×3, 1×4 where the reference joins 1×4, 1×3: what tfmot"
     )
     given.path = reference
     assert judge._reordered(given) == []
+
+
+def test_a_file_that_cannot_be_compared_with_the_reference_is_told_so(tmp_path: Path) -> None:
+    reference, damaged = tmp_path / "float.tflite", tmp_path / "qat.tflite"
+    reference.write_bytes(joined("boxes scores"))
+    damaged.write_bytes(b"nothing")
+    judge = of_reference(reference)
+    given: Any = SimpleNamespace(path=damaged)
+    start = "its operators could not be compared with the reference's: "
+    assert judge._reordered(given) == [f"{start}not a .tflite file"]
+    given.path = tmp_path / "gone.tflite"
+    assert judge._reordered(given)[0].startswith(start)
+
+
+@pytest.mark.parametrize(("wrong", "against", "told"), [(900, "float", True), (0, "float", False), (900, "", False)])
+def test_the_order_is_told_only_where_a_compared_file_drops_too_far(
+    tmp_path: Path, wrong: int, against: Any, told: bool
+) -> None:
+    reference, swapped = tmp_path / "float.tflite", tmp_path / "qat.tflite"
+    reference.write_bytes(joined("boxes scores"))
+    swapped.write_bytes(joined("scores boxes"))
+    labels = np.zeros(1000, np.int64)
+    answered = (np.arange(1000) < wrong).astype(np.int64)
+    measurements = {"score": measured(0.9, "fraction"), "size": measured(1000.0)}
+    cells = [cell(name, measurements=measurements) for name in ("float32", "built_qat")]
+    judge = of_reference(reference, report(cells), [ranking.Judging("", ACCURACY, labels)])
+    judge = replace(judge, predictions={"float32": labels, "built_qat": answered})
+    (tmp_path / "dense.tflite").write_bytes(dense())
+    one = replace(inspect(tmp_path / "dense.tflite"), path=swapped)
+    (found,) = judge.record({"built_qat": one}, "float.tflite" if against else "", against).files
+    assert any("issue 1179" in why for why in found.why) == told
+
+
+def test_the_reference_file_is_that_of_the_models_float_cell(tmp_path: Path) -> None:
+    made = {"m/float32": tmp_path / "a", "m/built_v": tmp_path / "b", "n/float32": tmp_path / "c"}
+    session: Any = SimpleNamespace(artifacts=lambda: made)
+    assert judging.reference_file(session, "m") == tmp_path / "a"
+    assert judging.reference_file(session, "other") is None

@@ -119,7 +119,7 @@ def judge(
         promise,
         asked.spec,
         asked.limits,
-        session.artifacts().get(cell_key(model.name, FLOAT_CONTROL)),
+        reference_file(session, model.name),
     )
     record = judged.record(
         found, reference.model if given.model else "", "" if not given.model else asked.against
@@ -176,6 +176,11 @@ def _with_reports(found: dict[str, Inspected], report: Path | None) -> dict[str,
         **found,
         compiled[0]: replace(one, compiled=one.compiled.model_copy(update={"figures": known, "about": about})),
     }
+
+
+def reference_file(session: Session, model: str) -> Path | None:
+    """Return the file that a run's others are compared with; None where it made none."""
+    return session.artifacts().get(cell_key(model, FLOAT_CONTROL))
 
 
 def _measured(

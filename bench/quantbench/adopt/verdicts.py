@@ -20,6 +20,7 @@ from quantbench.adopt.limits import Limit
 from quantbench.core.arrays import Array
 from quantbench.core.drops import bootstrap_drop
 from quantbench.core.stats import pair
+from quantbench.errors import BadInput
 from quantbench.gate import violations
 from quantbench.records import (
     AdvisedVariant,
@@ -160,10 +161,11 @@ class Judging:
         """Say which concatenations have the reference's parts in another order, a cause of what drops too far."""
         if self.reference is None or not self.reference.is_file():
             return []
-        of_reference, own = (
-            files.read_bytes(path, "artifact", files.LARGEST_MODEL) for path in (self.reference, one.path)
-        )
-        found = changes.reordered(of_reference, own)
+        try:
+            both = [files.read_bytes(path, "artifact", files.LARGEST_MODEL) for path in (self.reference, one.path)]
+            found = changes.reordered(*both)
+        except (BadInput, ValueError) as error:
+            return [f"its operators could not be compared with the reference's: {error}"]
         return [
             f"its operator {each.position} ({each.operator}) joins {each.new} where the reference joins {each.old}: "
             "what tfmot's quantization-aware training does to a Concatenate layer (its issue 1179)"
