@@ -207,9 +207,8 @@ def _check_size(opened: BinaryIO) -> None:
         raise ValueError(f"it unpacks to {size / 2**30:.1f} GiB, more than half of this machine's memory")
 
 
-@lru_cache(
-    maxsize=8
-)  # a run visits its models in turns: with one pack more than are kept, it loads all of them each time
+# A run visits its models in turns: with one pack more than are kept, it loads all of them each time.
+@lru_cache(maxsize=8)
 def load_pack(path: Path, sha256: str) -> Pack:
     """Read a pack, an ``.npz`` file or a folder (see :mod:`quantbench.reference.npy_folder`), and check its hash.
 
