@@ -57,6 +57,7 @@ from studies.sequential_latency import FIRST
 
 GENERATED = ("cli.md", "python-api.md", "variants.md", "taxonomy.md")
 PAGES = [ROOT / "README.md", *(path for path in sorted((ROOT / "docs").glob("*.md")) if path.name not in GENERATED)]
+STALL = "30 ms, calls of 300 µs, {}"
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven")
 CODE = re.compile(
     r"^```.*?^```$|^(?:    |\t).*?$|<!-- output.*?<!-- end -->|`[^`]*`|(?<=\])\([^)]*\)", re.DOTALL | re.MULTILINE
@@ -370,6 +371,8 @@ def facts() -> dict[str, list[str]]:
             f"is an error, exit status {Exit.NOT_MEASURED:d}: missing",
         ],
         "how-it-judges.md": [
+            f"{trials() * caught(slower.STALLS_NAME, STALL.format('idle')):g} of {trials()} trials on an idle machine "
+            f"and in {trials() * caught(slower.STALLS_NAME, STALL.format('loaded')):g} under load",
             f"false-alarm budget of {budget}, for",
             f"on the same {examples():,} inputs",
             f"by more than {_memory.ARENA_TOLERANCE:g} bytes",
