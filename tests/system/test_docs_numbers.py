@@ -371,6 +371,7 @@ def facts() -> dict[str, list[str]]:
             f"is an error, exit status {Exit.NOT_MEASURED:d}: missing",
         ],
         "how-it-judges.md": [
+            f"{STALL.partition(',')[0]} in {slower.STALLS_NAME.removesuffix(' waits')} of 300 µs were red in "
             f"{trials() * caught(slower.STALLS_NAME, STALL.format('idle')):g} of {trials()} trials on an idle machine "
             f"and in {trials() * caught(slower.STALLS_NAME, STALL.format('loaded')):g} under load",
             f"false-alarm budget of {budget}, for",
