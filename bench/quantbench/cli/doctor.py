@@ -144,10 +144,11 @@ def _baselines(models: dict[str, ReferenceModel], folder: Path, here: Environmen
     overlaid = sum(here.results_class in cell.overlays for cell in cells)
     scores = [cell.measurements["score"] for cell in cells if "score" in cell.measurements]
     own = sum(class_accepted(score.accepted) == here.results_class for score in scores)
+    in_turns = "; what changed is timed in turns with what was accepted"
     return [
         f"score, size, structure, arena, memory ratio: {len(cells)} cells of {len(files)} models, on every machine",
         f"  scores recorded on this machine profile: {own} of {len(scores)}; cells with per-machine values: {overlaid}",
-        f"latency: {timed} cells have one for this machine profile{'' if timed else '; shown, but not gated'}",
+        f"latency: {timed} cells have one for this machine profile{'' if timed else in_turns}",
         f"float32's own peak memory: {peaks} models have one{'' if peaks else '; shown, but not gated'}",
         f"TFLite-Micro: {on_micro} cells have one, of which {loading} run there",
         f"instructions: {counted} cells have one{'' if counted else '; shown, but not gated'}",
