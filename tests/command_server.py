@@ -227,12 +227,13 @@ def _asked(*listeners: socket.socket) -> list[socket.socket]:
 
 def _serve(folder: Path) -> tuple[dict[str, Any], bool]:
     """Fork for each request; return in a forked process alone: the request, and whether TensorFlow is imported."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # who waits for a command is waited for by nobody
     plain, loading = _listener(folder / PLAIN), _listener(folder / TENSORFLOW)
     listeners, tensorflow = [plain, loading], False
     print("ready", flush=True)
     _asked(*listeners)
     _import()
+    # Who waits for a command is waited for by nobody. Not before: what is imported waits for processes of its own.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
         for listener in _asked(*listeners):
             if listener is loading and plain in listeners:  # the first one that loads models
