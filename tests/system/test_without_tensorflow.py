@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from conftest import ROOT, SOURCE, ThreeCells, made_once, run_quantbench, surrou
 
 REQUIREMENTS = ROOT / "requirements-reports.txt"
 # Import name of every dependency of which it is not the distribution's own with underscores.
-IMPORTED = {"pillow": "PIL", "py-cpuinfo": "cpuinfo"}
+IMPORTED = {"pillow": "PIL", "py-cpuinfo2": "cpuinfo"}
 # What comes with TensorFlow, or is the quantizer under its former name, and is therefore absent too.
 WITH_TENSORFLOW = ("keras", "ai_edge_quantizer")
 # As where they are not installed: neither imported nor found.
@@ -139,6 +140,13 @@ def told(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tupl
     )
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_each_module_that_is_required_comes_from_one_distribution() -> None:
+    """Of two that install the same module, the order of installing says which stays: py-cpuinfo, and its fork."""
+    owners = metadata.packages_distributions()
+    twice = {name: owners[name] for name in map(_imported, _all()) if len(set(owners.get(name, []))) > 1}
+    assert not twice
 
 
 def test_the_list_holds_lines_of_the_project_s_own_and_no_tensorflow() -> None:
