@@ -1,4 +1,4 @@
-"""What tfmot makes of a model before it trains: the order of a layer's inputs, and where ranges start."""
+"""What tfmot makes of a model before it trains: the order of a layer's inputs, where ranges start, what is clustered."""
 
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -9,7 +9,7 @@ import pytest
 from quantbench.core.arrays import Inputs
 from quantbench.core.tensorflow import tensorflow
 from quantbench.errors import Unsupported
-from quantbench.variants import in_order, qat, ranges
+from quantbench.variants import collaborative, in_order, qat, ranges
 
 
 def joining() -> Any:
@@ -111,3 +111,20 @@ def test_a_range_starts_at_what_calibration_shows_where_training_cannot_reach_it
     assert [weight.numpy().tolist() for weight in quantized.weights if "kernel_m" in weight.name] == [
         values.tolist() for values in kernel
     ]
+
+
+def test_kernels_with_fewer_weights_than_centroids_stay_as_they_are_and_the_others_are_clustered() -> None:
+    """Such a kernel keeps its promise already; tfmot leaves convolutions alone there, and fails at dense layers."""
+    keras = tensorflow().keras
+    image = keras.Input((6, 6, 1))
+    body = keras.layers.Flatten()(keras.layers.Conv2D(3, 3)(image))
+    model = keras.Model(image, keras.layers.Dense(1)(keras.layers.Dense(2)(body)))
+    trained: list[Any] = []
+    bench: Any = SimpleNamespace(tensorflow=tensorflow, finetune=trained.append)
+    before = [layer.kernel.numpy() for layer in model.layers if hasattr(layer, "kernel")]
+    clustered = collaborative._cluster(bench, model, 32, keep_zeros=False)
+    assert len(trained) == 1
+    after = [layer.kernel.numpy() for layer in clustered.layers if hasattr(layer, "kernel")]
+    assert [kernel.size for kernel in after] == [27, 96, 2]
+    assert [np.array_equal(old, new) for old, new in zip(before, after, strict=True)] == [True, False, True]
+    assert len(np.unique(after[1])) <= 32

@@ -63,12 +63,8 @@ def _cluster(bench: Workbench, keras_model: Any, centroids: int, keep_zeros: boo
     start = tfmot.clustering.keras.CentroidInitialization.KMEANS_PLUS_PLUS
 
     def wrap(layer: Any) -> Any:
-        weights = int(layer.kernel.shape.num_elements())
-        if weights < centroids:  # k-means has no message that names the layer
-            raise Unsupported(
-                f"the layer {layer.name} has {weights} weights, too few to cluster them to {centroids} values: choose "
-                "a variant without clustering"
-            )
+        if layer.kernel.shape.num_elements() < centroids:  # it has so few values already; tfmot fails at dense layers
+            return layer
         return cluster.cluster_weights(layer, centroids, start, preserve_sparsity=keep_zeros)
 
     wrapped = qat.attempt("clustering", lambda: _with_wrapped_kernels(bench, keras_model, wrap))
