@@ -1,4 +1,4 @@
-"""What tfmot makes of a model before it trains: the order of a layer's inputs, where ranges start, what is clustered."""
+"""What tfmot makes of a model before it trains: the order of inputs, where ranges start, and what is clustered."""
 
 from collections.abc import Iterator
 from types import SimpleNamespace
