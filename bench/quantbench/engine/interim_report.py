@@ -3,14 +3,13 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
 from quantbench import gate
 from quantbench.core.arrays import Array
 from quantbench.engine.cell import CellId, Planned
 from quantbench.engine.context import Rules
 from quantbench.engine.false_alarms import Budget
+from quantbench.engine.hashes import hashes_of
 from quantbench.engine.results import Judgements, Results
 from quantbench.errors import Exit
 from quantbench.records import (
@@ -20,7 +19,6 @@ from quantbench.records import (
     Kind,
     LeftToCpu,
     Load,
-    ModelHashes,
     OperatorTimes,
     OutputScored,
     Report,
@@ -30,9 +28,7 @@ from quantbench.records import (
     verdict_of_cell,
     worst,
 )
-from quantbench.reference.datasets import file_sha256
 from quantbench.reference.metrics import Metric
-from quantbench.reference.model import ReferenceModel
 
 # A run of a hundred cells that are all in the store ends before the first, which would cost it a tenth of its time.
 _SAVE_SECONDS = 5.0
@@ -56,17 +52,6 @@ class Header:
     started: str
     selection: str = ""
     shard: Shard | None = None
-
-
-def hashes_of(model: ReferenceModel) -> ModelHashes:
-    """Return what a float model is told apart by."""
-    return ModelHashes(file=_file_hash(model.file), weights=model.weights_sha256)
-
-
-@lru_cache
-def _file_hash(file: Path) -> str:
-    """Hash a model's file as it is when the run begins; of one that is gone, or has none, there is nothing to hash."""
-    return file_sha256(file, follow=True) if file.is_file() else ""
 
 
 class Recording:

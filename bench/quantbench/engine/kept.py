@@ -20,7 +20,7 @@ from quantbench.build.store import Store
 from quantbench.core.arrays import Array
 from quantbench.core.drops import MeanDrop
 from quantbench.core.environment import cpu
-from quantbench.engine.interim_report import hashes_of
+from quantbench.engine.hashes import hashes_of
 from quantbench.records import MicroAnswers
 from quantbench.reference.metrics import CODE as METRICS
 from quantbench.reference.model import ReferenceModel
