@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Quantbench, ThreeCells, command, surroundings
-from quantbench.build.eviction import GB, clear, clear_all, clear_environments
+from quantbench.build.eviction import GB, clear, clear_all, clear_environments, clear_if_changed
 from quantbench.build.store import ENVIRONMENTS, INSTALLED, Store, digest
 
 HOUR = 3600
@@ -50,6 +50,42 @@ def test_no_limit_and_a_dry_run_remove_no_entry(tmp_path: Path) -> None:
     assert len(told.entries) == 2
     assert "2 entries (2.4 kB) used least recently would be removed" in str(told)
     assert there(store, "a", "b") == [True, True]
+
+
+def quiet(store: Store) -> None:
+    """As a store is in which nobody stored or removed anything for an hour."""
+    for shard in store.root.glob("??"):
+        os.utime(shard, (time.time() - HOUR, time.time() - HOUR))
+
+
+def test_a_store_in_which_nothing_changed_is_not_looked_through_again(tmp_path: Path) -> None:
+    store = filled(tmp_path, {"a": HOUR, "b": 2 * HOUR})
+    assert clear_if_changed(store, 0) is not None
+    quiet(store)
+    assert clear_if_changed(store, 0) is None
+
+    assert clear_if_changed(store, 1.5 * one_entry(store)) is not None  # another limit
+    assert there(store, "a", "b") == [True, False]
+    assert clear_if_changed(store, 1.5 * one_entry(store)) is not None  # something was removed just before
+    quiet(store)
+    assert clear_if_changed(store, 1.5 * one_entry(store)) is None
+
+    filled(tmp_path, {"c": HOUR})
+    assert clear_if_changed(store, 1.5 * one_entry(store)) is not None  # something was stored
+    quiet(store)
+    (store.root / ".held" / "dead.lock").touch()
+    assert clear_if_changed(store, 1.5 * one_entry(store)) is not None  # a run was killed
+    assert not (store.root / ".held" / "dead.lock").exists()
+
+
+def test_what_a_living_run_needs_is_looked_for_again(tmp_path: Path) -> None:
+    store = filled(tmp_path, {"a": HOUR})
+    store.lease()
+    store.get(digest({"name": "a"}))
+    assert clear_if_changed(store, 1) is not None
+    quiet(store)
+    assert clear_if_changed(store, 1) is not None
+    store.release()
 
 
 def in_another_process(root: Path, code: str) -> "subprocess.Popen[str]":

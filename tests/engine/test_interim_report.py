@@ -60,7 +60,7 @@ def test_it_is_saved_now_and_then_only(monkeypatch: pytest.MonkeyPatch) -> None:
     made.recording.save_now_and_then()
     made.recording.save_now_and_then()
     assert len(made.written) == 1
-    clock[0] += 1.1
+    clock[0] += interim_report._SAVE_SECONDS + 0.1
     made.recording.save_now_and_then()
     assert len(made.written) == 2
 

@@ -5,7 +5,9 @@ environments of ``quantbench ab`` get the space that the entries leave, as they 
 """
 
 import math
+import os
 import stat
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,11 +16,15 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from quantbench import files
 from quantbench.build.store import DISCARDED, ENVIRONMENTS, HELD, INSTALLED, UNFINISHED, Store, shards
+from quantbench.errors import BadInput
 from quantbench.files import is_folder, is_regular, remove, unlink_unless_regular
 
 GB = 10**9
 _FOREVER = 2**63
+_CLEAR = ".clear"  # marks when a run last left the store within the limit that it holds
+_CLOCKS = 10**9  # nanoseconds by which the times of files may lag
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,32 @@ def clear(store: Store, limit: float, dry_run: bool = False) -> Cleared:
     if not dry_run:
         _remove_idle_locks(store)
     return _cut(store, list(entries(store)), Cleared([], leftovers, [], [], dry_run), limit or math.inf, began)
+
+
+def clear_if_changed(store: Store, limit: float) -> Cleared | None:
+    """Do the same as :func:`clear`, unless a run did and nothing was stored, removed or left behind since: of a store
+    of 1,000 entries, looking takes .3 s.
+    """
+    if _is_clear(store, limit):
+        return None
+    began = time.time_ns()
+    cleared = clear(store, limit)
+    if not cleared.spared and not _made(store, HELD, "*.lock"):
+        with suppress(OSError):  # then the next run looks again
+            files.replace(store.root / _CLEAR, str(limit), inside=store.root)
+            os.utime(store.root / _CLEAR, ns=(began - _CLOCKS, began - _CLOCKS))
+    return cleared
+
+
+def _is_clear(store: Store, limit: float) -> bool:
+    try:
+        last = (store.root / _CLEAR).lstat().st_mtime_ns
+        if files.read_text(store.root / _CLEAR, "mark", 100, inside=store.root) != str(limit):
+            return False
+        unchanged = all(shard.lstat().st_mtime_ns < last for shard in shards(store.root))
+        return unchanged and not _made(store, HELD, "*.lock")
+    except (OSError, BadInput):
+        return False
 
 
 def clear_environments(store: Store, limit: float, dry_run: bool = False) -> Cleared:

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any, cast
 
 
+@cache  # one function is part of the keys of many results
 def source_fingerprint(function: Callable[..., Any]) -> dict[str, str]:
     """Return name -> hash for a function's source, and for every function and constant of its own package that it uses.
 

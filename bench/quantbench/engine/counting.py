@@ -81,12 +81,17 @@ class Counting:
         if reason:
             self._join(dict.fromkeys(wanted, Count(failure=reason)))
             return
-        new = sum(instructions.find(one, self._store) is None for one in wanted.values())
-        if new:
-            self._progress.say(f"counting the instructions of {new} artifact{'s' * (new > 1)} under valgrind")
-        with self._store.temporary_files():
-            counts = instructions.through_store(list(wanted.values()), self._store, cores())
-        self._join(dict(zip(wanted, counts, strict=True)))
+        found = {cell_id: instructions.find(one, self._store) for cell_id, one in wanted.items()}
+        known = {cell_id: count for cell_id, count in found.items() if count is not None}
+        rest = {cell_id: one for cell_id, one in wanted.items() if cell_id not in known}
+        if rest:
+            self._progress.say(
+                f"counting the instructions of {len(rest)} artifact{'s' * (len(rest) > 1)} under valgrind"
+            )
+            with self._store.temporary_files():
+                counts = instructions.through_store(list(rest.values()), self._store, cores())
+            known |= dict(zip(rest, counts, strict=True))
+        self._join({cell_id: known[cell_id] for cell_id in wanted})
 
     def _join(self, counts: dict[str, Count]) -> None:
         for cell_id, count in counts.items():

@@ -14,6 +14,7 @@ from quantbench.engine.cell import CellId
 from quantbench.engine.context import Rules
 from quantbench.engine.counting import Counting
 from quantbench.engine.false_alarms import Budget
+from quantbench.engine.kept import Kept
 from quantbench.engine.on_targets import Targets
 from quantbench.engine.plan import Plan
 from quantbench.engine.progress import Counts, Progress
@@ -71,7 +72,7 @@ class Alone:
         if kind is Kind.INSTRUCTIONS:
             return self._counting.judge(result)
         if kind is Kind.MICRO:
-            return on_micro.judge(result, self._results, self._rules, on_micro.runner(self._store))
+            return on_micro.judge(result, self._results, self._rules, on_micro.runner(self._store), Kept(self._store))
         if kind is Kind.TARGET:
             return self._targets.judge(result) if self._targets is not None else []
         return self._latency(result) if kind is Kind.LATENCY else self._gpu(result)

@@ -11,7 +11,7 @@ from quantbench import gate
 from quantbench.baselines import files as baseline_files
 from quantbench.baselines import update
 from quantbench.baselines.effective import load_current
-from quantbench.build.eviction import GB, clear
+from quantbench.build.eviction import GB, clear_if_changed
 from quantbench.core import streams, walls
 from quantbench.core.options import RunOptions
 from quantbench.core.signals import in_a_hurry, stop_asked, undisturbed
@@ -172,7 +172,7 @@ def tidy(folder: RunFolder, held: HeldStore, options: RunOptions, say: Callable[
         return
     if in_a_hurry():  # the next run clears the store
         return
-    cleared = clear(held.store, options.cache_size * GB)
+    cleared = clear_if_changed(held.store, options.cache_size * GB)
     if cleared:
         say(f"cache {held.store.root}: {cleared}")
 

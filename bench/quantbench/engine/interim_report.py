@@ -3,23 +3,22 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
 from quantbench import gate
 from quantbench.core.arrays import Array
 from quantbench.engine.cell import CellId, Planned
 from quantbench.engine.context import Rules
 from quantbench.engine.false_alarms import Budget
+from quantbench.engine.hashes import hashes_of
 from quantbench.engine.results import Judgements, Results
 from quantbench.errors import Exit
 from quantbench.records import (
     Attribution,
     Cell,
+    Judgement,
     Kind,
     LeftToCpu,
     Load,
-    ModelHashes,
     OperatorTimes,
     OutputScored,
     Report,
@@ -29,11 +28,10 @@ from quantbench.records import (
     verdict_of_cell,
     worst,
 )
-from quantbench.reference.datasets import file_sha256
 from quantbench.reference.metrics import Metric
-from quantbench.reference.model import ReferenceModel
 
-_SAVE_SECONDS = 1.0
+# A run of a hundred cells that are all in the store ends before the first, which would cost it a tenth of its time.
+_SAVE_SECONDS = 5.0
 # A save writes all cells, so of many cells it takes long: at most a twentieth of the time goes into saving.
 _SAVE_REST = 19
 _SAVE_EACH = 0.002  # seconds for each cell, until a save was timed
@@ -54,17 +52,6 @@ class Header:
     started: str
     selection: str = ""
     shard: Shard | None = None
-
-
-def hashes_of(model: ReferenceModel) -> ModelHashes:
-    """Return what a float model is told apart by."""
-    return ModelHashes(file=_file_hash(model.file), weights=model.weights_sha256)
-
-
-@lru_cache
-def _file_hash(file: Path) -> str:
-    """Hash a model's file as it is when the run begins; of one that is gone, or has none, there is nothing to hash."""
-    return file_sha256(file, follow=True) if file.is_file() else ""
 
 
 class Recording:
@@ -159,15 +146,19 @@ class Recording:
 
     def verdicts(self) -> list[Verdict]:
         """What decides the exit status: the verdict of each cell, and of cells together."""
-        return [cell.verdict for cell in self.cells()] + [one.judgement.verdict for one in self._budget.pooled]
+        of_cells = [verdict_of_cell(_worst_by_kind(self._judged(cell.id))) for cell in self._planned.values()]
+        return of_cells + [one.judgement.verdict for one in self._budget.pooled]
 
     def cells(self) -> list[Cell]:
         """Return all cells of this machine, as far as they are computed and judged."""
         return [self._cell(cell) for cell in self._planned.values()]
 
+    def _judged(self, cell_id: CellId) -> Mapping[Kind, list[Judgement]]:
+        return self._judgements.get(cell_id, {})
+
     def _cell(self, cell: Planned) -> Cell:
-        result, judged = self._results.of(cell.id), self._judgements.get(cell.id, {})
-        verdicts = {kind: worst([j.verdict for j in of_kind]) for kind, of_kind in judged.items()}
+        result, judged = self._results.of(cell.id), self._judged(cell.id)
+        verdicts = _worst_by_kind(judged)
         judgements = [judgement for kind in Kind for judgement in judged.get(kind, [])]
         measurements = dict(result.measurements)
         baseline, accepted = self._rules.baselines[cell.model.name], self._rules.accepted(cell)
@@ -219,6 +210,10 @@ class Recording:
             counted=count.counted() if count is not None and not count.failure else None,
             targets={name: there.record for name, there in result.alone.there.items()},
         )
+
+
+def _worst_by_kind(judged: Mapping[Kind, list[Judgement]]) -> dict[Kind, Verdict]:
+    return {kind: worst([judgement.verdict for judgement in of_kind]) for kind, of_kind in judged.items()}
 
 
 def _scored(metric: Metric) -> OutputScored:

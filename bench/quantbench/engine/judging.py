@@ -1,12 +1,14 @@
 """Judge a cell's result. Nothing here computes, waits, measures or writes."""
 
 import datetime
+from functools import partial
 
 from quantbench import gate
 from quantbench.core import environment
 from quantbench.engine.cell import Planned
 from quantbench.engine.context import OfOutput, Rules
 from quantbench.engine.false_alarms import Budget, of_outputs, outputs_of
+from quantbench.engine.kept import Kept
 from quantbench.engine.results import CellResult
 from quantbench.measure import memory
 from quantbench.records import FLOAT_CONTROL, Judgement, Kind
@@ -18,10 +20,12 @@ class Judging:
 
     Args:
         today: exceptions that expired before this day no longer apply.
+        kept: recalls drops that take long to compute; None where all are computed.
     """
 
-    def __init__(self, rules: Rules, budget: Budget, today: datetime.date) -> None:
+    def __init__(self, rules: Rules, budget: Budget, today: datetime.date, kept: Kept | None = None) -> None:
         self._rules = rules
+        self._kept = kept
         self._budget = budget
         self._today = today
 
@@ -203,4 +207,12 @@ class Judging:
         own, other = result.predictions(output), control.predictions(output)
         if control.cell.variant.trained:
             own = {seed: predictions for seed, predictions in own.items() if seed in other}
-        return gate.drop_seen(metric, labels, own, other, variant.trained, spread)
+        seen = partial(gate.drop_seen, metric, labels, own, other, variant.trained, spread)
+        if self._kept is None:
+            return seen()
+        facts = {
+            "output": output,
+            "trained": variant.trained,
+            "spread": None if spread is None else [spread.sd, spread.degrees],
+        }
+        return self._kept.drop_seen(of.model, {"own": own, "control": other}, facts, seen)

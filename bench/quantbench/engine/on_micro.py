@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from quantbench.build.store import Store
 from quantbench.core.arrays import Array
 from quantbench.core.stats import pair
 from quantbench.engine.context import Rules
+from quantbench.engine.kept import Kept
 from quantbench.engine.results import CellResult, Results
 from quantbench.engine.workers.task import Outcome
 from quantbench.measure import micro
@@ -35,23 +37,25 @@ def runner(store: Store) -> Run:
     return run
 
 
-def judge(result: CellResult, results: Results, rules: Rules, run: Run) -> list[Judgement]:
+def judge(result: CellResult, results: Results, rules: Rules, run: Run, kept: Kept | None = None) -> list[Judgement]:
     """Run the first seed's artifact of a cell, keep what was found in its result, and judge it."""
     cell, first = result.cell, result.outcomes[0]
     taken = run(first, cell.model)
-    found = None if taken.failure else record(taken, first, cell.model)
+    found = None if taken.failure else record(taken, first, cell.model, kept)
     alone = replace(results.of(cell.id).alone, micro=found, micro_measured=measured(taken, found))
     result = results.join(cell.id, alone)
     return gate.micro(rules.subject(cell), found, dict(result.measurements), taken.failure, rules.accepted(cell))
 
 
-def record(taken: micro.OnMicro, outcome: Outcome, model: ReferenceModel) -> Micro:
+def record(taken: micro.OnMicro, outcome: Outcome, model: ReferenceModel, kept: Kept | None = None) -> Micro:
     """Return what a report says of it."""
     reference = outcome.others.get("litert-reference")
     answers = None
     if taken.predictions is not None and reference is not None:
         n = min(len(reference), len(taken.predictions))
-        answers = compared(model.metric, taken.predictions[:n], reference[:n], model.pack().test.y[:n])
+        new, old = taken.predictions[:n], reference[:n]
+        anew = partial(compared, model.metric, new, old, model.pack().test.y[:n])
+        answers = anew() if kept is None else kept.compared(model, new, old, anew)
     head, tail = (None, None) if taken.arena is None else (taken.arena.head, taken.arena.tail)
     return Micro(version=taken.version, refusal=taken.refusal, head=head, tail=tail, answers=answers)
 

@@ -17,7 +17,7 @@ from quantbench.engine.cell import CellId, Planned, failure_of
 from quantbench.engine.durations import Durations, seconds_left
 from quantbench.engine.progress import Counts, Progress
 from quantbench.engine.trained_twice import TrainedTwice, cheapest
-from quantbench.engine.workers.local import Executor
+from quantbench.engine.workers.executor import Executor
 from quantbench.engine.workers.task import Outcome, Task, from_store
 from quantbench.errors import DiskFull
 from quantbench.measure import micro

@@ -29,6 +29,7 @@ from quantbench.engine.false_alarms import Budget
 from quantbench.engine.finish import Ending, HowEnded
 from quantbench.engine.interim_report import Header, Recording
 from quantbench.engine.judging import Judging
+from quantbench.engine.kept import Kept
 from quantbench.engine.on_targets import Targets
 from quantbench.engine.plan import ALONE, IN_ORDER, Plan
 from quantbench.engine.progress import Lines, Progress
@@ -38,7 +39,7 @@ from quantbench.engine.timing import Timing
 from quantbench.engine.turns import Turns
 from quantbench.engine.workers import cluster
 from quantbench.engine.workers.cluster_executor import ClusterExecutor
-from quantbench.engine.workers.local import Executor, LocalExecutor
+from quantbench.engine.workers.executor import Executor
 from quantbench.engine.workers.task import Outcome
 from quantbench.errors import BadInput, Exit, NothingSelected
 from quantbench.measure import gpu_devices, instructions, micro
@@ -259,7 +260,7 @@ class Session:
             computing,
             results,
             budget,
-            Judging(rules, budget, environment.today()),
+            Judging(rules, budget, environment.today(), Kept(held.store)),
             Alone(
                 plan,
                 results,
@@ -378,6 +379,8 @@ class Session:
     def _make_executor(self, folder: RunFolder, held: HeldStore) -> Executor:
         if self._cluster is not None:
             return ClusterExecutor(self._cluster, held.store, folder.path.name, self.options.no_cache, self.say)
+        from quantbench.engine.workers.local import LocalExecutor  # with pebble, which a run of stored cells needs not
+
         return LocalExecutor(self.options.workers or None, logs(folder) / "workers")
 
     def say(self, line: str) -> None:

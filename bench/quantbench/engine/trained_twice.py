@@ -14,7 +14,7 @@ from pathlib import Path
 
 from quantbench.engine.cell import Planned
 from quantbench.engine.shards import CONVERTED, TRAINED
-from quantbench.engine.workers.local import Executor
+from quantbench.engine.workers.executor import Executor
 from quantbench.engine.workers.task import Outcome, Task
 from quantbench.variants import FINETUNED_CONTROL
 

@@ -37,6 +37,8 @@ _LONGEST_KEY = 1000  # characters; those of a tensor have some 100, and an error
 _MOST_KEYS = 100_000  # of one object; a baseline has one for each variant, a cell one for each measurement
 _MOST_FIELDS = 64  # of an object that is a record; a larger one is a table, of which a sample of entries is checked
 
+_HOLDING = frozenset((dict, list))  # what of JSON holds more
+
 R = TypeVar("R", Report, BaselineFile, AnswersBaseline)
 
 
@@ -142,10 +144,16 @@ def _sampled(value: Any, most: int, place: tuple[str | int, ...], kept: dict[tup
         names = list(value)
         if len(names) > max(most, _MOST_FIELDS):
             names = random.sample(names, max(most, _MOST_FIELDS))
-        return {name: _sampled(value[name], most, (*place, name), kept) for name in names}
+        return {
+            name: _sampled(value[name], most, (*place, name), kept) if type(value[name]) in _HOLDING else value[name]
+            for name in names
+        }
     if isinstance(value, list):
         if len(value) <= most:
-            return [_sampled(item, most, (*place, i), kept) for i, item in enumerate(value)]
+            return [
+                _sampled(item, most, (*place, i), kept) if type(item) in _HOLDING else item
+                for i, item in enumerate(value)
+            ]
         kept[place] = _Kept(sorted(random.sample(range(len(value)), most)), len(value))
         return [_sampled(value[at], most, (*place, i), kept) for i, at in enumerate(kept[place].indices)]
     return value

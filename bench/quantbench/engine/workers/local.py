@@ -16,7 +16,7 @@ from dataclasses import replace
 from multiprocessing import resource_tracker
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from quantbench.core import counters
 from quantbench.core.signals import hurried_by
@@ -26,28 +26,6 @@ from quantbench.engine.workers.task import Outcome, Task, compute, failure, salv
 from quantbench.engine.workers.task_queue import TaskQueue
 
 _Submitted = tuple["Future[Outcome]", Task, float]
-
-
-class Executor(Protocol):
-    """Declare the interface shared by local processes and a cluster.
-
-    Attributes:
-        workers: number of cells computed at a time.
-    """
-
-    workers: int
-
-    def submit(self, task: Task, timeout: float) -> "Future[Outcome]":
-        """Start computing; the future's result is an outcome, including when the worker crashed or hung.
-
-        The future runs once a worker has started it, and is never done where the run is stopped before that.
-        """
-
-    def close(self) -> None:
-        """Release the workers once everything submitted is done."""
-
-    def stop(self) -> None:
-        """Cancel everything running or queued, and release the workers."""
 
 
 class LocalExecutor:
