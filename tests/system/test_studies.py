@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from made_up_runs import cell as made_up_cell
 from made_up_runs import clustered, environment, report
 from quantbench.ab.runs import copy_sources
 from quantbench.build.store import Store
-from quantbench.engine.workers.task import Task
+from quantbench.engine.workers.task import Outcome, Task
 from quantbench.records import Device, Kind, Measurement, Report, Stalled, Stalls, Verdict
 from quantbench.reference.model import load_models
 from quantbench.variants import VARIANTS
 from studies import (
     _common,
+    _waiting,
     accelerators,
     bare,
     benchmark_tool,
@@ -369,6 +371,19 @@ def test_the_trainings_of_a_variant_are_those_that_it_asks_the_store_for(variant
         VARIANTS[variant].make(Bench())  # type: ignore[arg-type]
     named = ["stage" if name.startswith("clustered") else name for name in cluster_simulation.trainings(variant)]
     assert asked[::-1] == named
+
+
+def test_a_waiting_worker_trains_once_what_its_cells_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = [waited("m", "v", 1.0, pruned=2.0), waited("m", "w", 1.0, pruned=2.0)]
+    file = tmp_path / "seconds.json"
+    file.write_text(_waiting.written(cells))
+    monkeypatch.setenv(_waiting.SECONDS, str(file))
+    monkeypatch.setattr(_waiting, "_TRAINED", set())
+    monkeypatch.setattr(_waiting.work, "from_store", lambda *_: Outcome(0))
+    monkeypatch.setattr(_waiting.time, "sleep", lambda _: None)
+    job: Any = None
+    tasks = [replace(cell.task, store=tmp_path / "store") for cell in cells]
+    assert [_waiting.wait(job, task, 60, None).seconds for task in tasks] == [3.0, 1.0]
 
 
 def test_waiting_workers_are_told_beside_what_the_same_would_take_on_paper() -> None:
