@@ -32,7 +32,7 @@ TARGETS = {2: 1.7, 4: 3.0}
 WIRES = "1000/0.5,100/2,10/50"
 HANDING_SECONDS = 0.15  # from a cell's end to the next one on its worker: both sides look every .1 s
 MESSAGES = 4  # one after the other, beside what they carry
-REPLY_BYTES = 850_000  # what comes back of a cell, the mean of the whole matrix: artifact, outputs, contents, log
+REPLY_BYTES = 610_000  # what comes back of a cell, the mean of the whole matrix: artifact, outputs, contents
 _TRAININGS: Mapping[str, tuple[str, ...]] = {
     "float32_finetuned": ("finetuned",),
     "float32_finetuned_2x": ("finetuned", "finetuned_twice"),
@@ -100,14 +100,16 @@ def recorded(cells: Iterable[Cell], models: Mapping[str, ReferenceModel]) -> lis
     A training took what the first cell that needs it took longer than the float control of its model, which is
     converted and evaluated the same way.
     """
-    computed = [cell for cell in cells if not cell.cached and cell.failure is None and cell.model in models]
+    computed = [cell for cell in cells if not cell.cached and _has_result(cell) and cell.model in models]
     place = order([cell.model for cell in computed])
     computed.sort(key=lambda cell: place(cell.model, VARIANTS[cell.variant]))
     control = {cell.model: cell.seconds for cell in computed if cell.variant == FLOAT_CONTROL}
     took: dict[tuple[str, str], float] = {}
     found = []
     for cell in computed:
-        names = trainings(cell.variant)
+        names = (
+            () if cell.failure is not None else trainings(cell.variant)
+        )  # what is refused is refused before it trains
         new = [name for name in names if (cell.model, name) not in took]
         training = max(0.0, cell.seconds - control.get(cell.model, 0.0)) if new else 0.0
         took |= {(cell.model, name): training / len(new) for name in new}
@@ -122,6 +124,10 @@ def recorded(cells: Iterable[Cell], models: Mapping[str, ReferenceModel]) -> lis
     return found
 
 
+def _has_result(cell: Cell) -> bool:
+    return cell.failure is None or cell.failure.what == "unsupported"
+
+
 def simulate(
     cells: Sequence[Recorded], workers: int, wire: Wire | None = None, queue: type[TaskQueue[Recorded]] = TaskQueue
 ) -> Simulated:
@@ -132,8 +138,8 @@ def simulate(
         queue: gives them out.
     """
     waiting = queue(lambda cell: cell.task)
-    for cell in cells:
-        waiting.put(cell)
+    for one in cells:
+        waiting.put(one)
     stores: list[set[str]] = [set() for _ in range(workers)]
     trained: set[str] = set()
     events = [(0.0, False, worker) for worker in range(workers)]  # when, whether its cell has ended, where
@@ -146,8 +152,7 @@ def simulate(
             carried += REPLY_BYTES
             heapq.heappush(events, (taken_in + (HANDING_SECONDS if wire else 0.0), False, worker))
             continue
-        cell = waiting.take_now(worker)
-        if cell is None:
+        if (cell := waiting.take_now(worker)) is None:
             continue
         files = sum(size for sha256, size in cell.files.items() if sha256 not in stores[worker])
         missing = {f"{cell.task.model}/{name}": took for name, took in cell.trainings.items()}
@@ -173,8 +178,10 @@ def report(cells: Sequence[Recorded], numbers: Sequence[int], wires: Sequence[Wi
     headers = ["wire", "a free worker takes", "workers", "seconds", "faster", "trainings (again)", "carried"]
     rows = []
     ratios: dict[int, list[float]] = {}
-    ways = [(None, InOrder, "any cell"), *((wire, TaskQueue, "its models' cells") for wire in (None, *wires))]
-    for wire, queue, how in ways:
+    queues: dict[str, type[TaskQueue[Recorded]]] = {"any cell": InOrder, "its models' cells": TaskQueue}
+    ways = [(None, "any cell"), *((wire, "its models' cells") for wire in (None, *wires))]
+    for wire, how in ways:
+        queue = queues[how]
         alone = simulate(cells, 1, wire, queue).seconds
         for number in numbers:
             one = simulate(cells, number, wire, queue)
