@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from quantbench.core import environment
 from quantbench.core.options import RunOptions
 from quantbench.engine.scheduler import order, turn_of
 from quantbench.engine.workers.cluster import model_files
@@ -243,8 +244,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--report-dir", type=Path, default=Path("reports/cluster_scaling"))
     given = parser.parse_args(arguments)
     numbers = [int(word) for word in given.workers.split(",")]
+    run = read(given.run)[0]
+    where = (
+        f"{environment.describe(run.environment)}. The run took {run.seconds:,.0f} s on {run.environment.cores} cores, "
+        "with what is not simulated here: judging, instruction counts and reports."
+    )
     said = report(of_run(given.run), numbers, wires_of(given.wires))
-    _common.write(given.report_dir, "cluster_simulation.md", ["# How much faster more workers would be", *said])
+    _common.write(given.report_dir, "cluster_simulation.md", ["# How much faster more workers would be", where, *said])
 
 
 if __name__ == "__main__":
