@@ -20,7 +20,7 @@ from pathlib import Path
 
 from quantbench.errors import BadInput
 
-NETWORK = "10.213.77"
+NETWORK = f"10.213.{os.getpid() % 256}"  # of this process's own, so that two studies may run beside each other
 _DEVICE = Path("/dev/net/tun")
 _SET, _TUN, _NO_HEADER = 0x400454CA, 0x0001, 0x1000  # of linux/if_tun.h
 _LARGEST = 65_536

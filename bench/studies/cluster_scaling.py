@@ -12,13 +12,12 @@ worker, importing TensorFlow, is part of each run, as it is without a cluster.
     python -m studies.cluster_scaling --waiting reports/latest --workers 1,2,4 --megabits 100 --milliseconds 2
 
 With fewer cores, cells can wait instead: each for as long as it took in a finished run, whose results lie in the store.
-What is left is what a cluster adds: sending, storing, giving out cells. Beside it stands what the same durations would
-take if that were nothing. With ``--megabits``, each worker is in a network namespace of its own, behind a wire of that
-bandwidth and delay (needs root).
+What is left is what a cluster adds: sending, storing, giving out cells, and training again what another worker has
+trained. Beside it stands what :mod:`studies.cluster_simulation` makes of the same durations. With ``--megabits``, each
+worker is in a network namespace of its own, behind a wire of that bandwidth and delay (needs root).
 """
 
 import argparse
-import heapq
 import json
 import os
 import statistics
@@ -28,30 +27,30 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from quantbench.build.store import Store, default_root
 from quantbench.core.options import RunOptions
-from quantbench.engine.scheduler import order
+from quantbench.engine.scheduler import order, turn_of
 from quantbench.engine.workers import cluster
 from quantbench.engine.workers.cluster_executor import ClusterExecutor
 from quantbench.engine.workers.task import Task
 from quantbench.errors import BadInput
-from quantbench.records.run_folder import read
 from quantbench.reference.model import load_models, pick
 from quantbench.variants import VARIANTS
 
-from studies import _common, _waiting, _wire
+from studies import _common, _waiting, _wire, cluster_simulation
 from studies._wire import Wire
+from studies.cluster_simulation import TARGETS, Recorded
 
-TARGETS = {2: 1.7, 4: 3.0}
 CHOSEN = (
     "float32,ptq_float16,ptq_dynamic_wi8_afp32,ptq_static_wi8_ai8,ptq_static_wi8_ai8_int_io,ptq_static_wi8_ai16,"
     "ptq_static_wi8_ai8_uint8_io,ptq_static_wi8_ai8_int_only,ptq_static_wi8_ai8_per_tensor,aeq_dynamic_wi8_afp32,"
     "aeq_weight_only_wi8_afp32,aeq_static_wi8_ai8"
 )
 LIMIT_SECONDS = 600
+START_SECONDS = 180  # of all workers, on a busy machine
 SECONDS = "seconds.json"
 
 
@@ -62,23 +61,15 @@ class Run:
     Attributes:
         seconds: from the first cell submitted to the last one finished.
         computing: seconds that the processes of all cells report, in total.
+        trained: number of stages that the workers trained; None where cells wait.
         failed: cells without a result.
     """
 
     workers: int
     seconds: float
     computing: float
+    trained: int | None
     failed: int
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Name a cell, and how long it took in a finished run; nothing where it is to be computed."""
-
-    file: Path
-    model: str
-    variant: str
-    seconds: float | None = None
 
 
 @contextmanager
@@ -116,7 +107,7 @@ def workers(number: int, folder: Path, wire: Wire | None, waiting: bool) -> Iter
             from distributed import Client
 
             with Client(scheduler_file=str(file), set_as_default=False) as client:
-                client.wait_for_workers(number, timeout=60)
+                client.wait_for_workers(number, timeout=START_SECONDS)
                 address = str(client.scheduler.address)
             yield address
         finally:
@@ -129,69 +120,65 @@ def workers(number: int, folder: Path, wire: Wire | None, waiting: bool) -> Iter
                     process.wait()
 
 
-def measure(number: int, cells: list[Cell], wire: Wire | None = None) -> Run:
-    """Compute the cells from nothing, or wait as long as they took."""
-    waiting = any(cell.seconds is not None for cell in cells)
+def measure(number: int, tasks: list[Task], wire: Wire | None = None, took: list[Recorded] | None = None) -> Run:
+    """Compute cells from nothing, or wait as long as they took."""
+    waiting = took is not None
     with tempfile.TemporaryDirectory(prefix="quantbench-scaling-") as name:
         folder = Path(name)
-        known = {f"{cell.model}/{cell.variant}": cell.seconds for cell in cells}
-        (folder / SECONDS).write_text(json.dumps(known), encoding="utf-8")
+        (folder / SECONDS).write_text(_waiting.written(took or []), encoding="utf-8")
         with workers(number, folder, wire, waiting) as address:
             connected = cluster.connect(address)
             executor = ClusterExecutor(connected, Store(folder / "client"), "scaling", not waiting, print)
+            here = [replace(task, store=folder / "client", log=folder / task.log) for task in tasks]
             start = time.perf_counter()
-            futures = [executor.submit(_task(cell, folder), LIMIT_SECONDS) for cell in cells]
+            futures = [executor.submit(task, LIMIT_SECONDS) for task in here]
             outcomes = [future.result() for future in futures]
             seconds = time.perf_counter() - start
+            trained = None if waiting else _trainings(folder)
             executor.close()
             connected.close()
     failures = [one.failure.reason for one in outcomes if one.failure and one.failure.what != "unsupported"]
     failed = len(failures)
     if failed and waiting:  # nobody waited for these
-        raise BadInput(f"{failed} of {len(cells)} cells failed: {failures[0]}")
-    return Run(number, seconds, sum(outcome.seconds for outcome in outcomes), failed)
+        raise BadInput(f"{failed} of {len(tasks)} cells failed: {failures[0]}")
+    return Run(number, seconds, sum(outcome.seconds for outcome in outcomes), trained, failed)
 
 
-def _task(cell: Cell, folder: Path) -> Task:
-    log = folder / f"{cell.model}.{cell.variant}.log"
-    return Task(cell.file, cell.model, cell.variant, 0, None, folder / "client", log)
+def _trainings(folder: Path) -> int:
+    """Count the stages in the stores of the workers."""
+    entries = [json.loads(path.read_text(encoding="utf-8")) for path in folder.rglob("stores/*/*/*/entry.json")]
+    return sum(entry["ingredients"].get("what") == "stage" for entry in entries)
 
 
-def on_paper(seconds: list[float], number: int) -> float:
-    """Simulate how long workers take that are given the next cell when they have finished one, and lose no time."""
-    free = [0.0] * number
-    for one in seconds:
-        heapq.heapreplace(free, free[0] + one)
-    return max(free)
-
-
-def report(runs: list[Run], cells: list[Cell], wire: Wire | None = None) -> list[str]:
+def report(runs: list[Run], count: int, wire: Wire | None = None, took: list[Recorded] | None = None) -> list[str]:
     """Write the report's paragraphs and table."""
     numbers = sorted({run.workers for run in runs})
     usual = {number: statistics.median(run.seconds for run in runs if run.workers == number) for number in numbers}
-    taken = [cell.seconds for cell in cells if cell.seconds is not None]
+    ways = {"on paper": None, **({"simulated": wire} if wire else {})} if took else {}
     rows = [
         [
             str(number),
             ", ".join(f"{run.seconds:.1f}" for run in runs if run.workers == number),
             f"{usual[numbers[0]] / usual[number]:.2f}×",
-            *([f"{on_paper(taken, numbers[0]) / on_paper(taken, number):.2f}×"] if taken else []),
+            *(_simulated(took, numbers[0], number, way) for way in ways.values() if took),
             f"{statistics.median(run.computing for run in runs if run.workers == number):.1f}",
+            *([] if took else [_counts(runs, number)]),
             str(sum(run.failed for run in runs if run.workers == number)),
         ]
         for number in numbers
     ]
-    what = "computing"
-    how = (
-        "from nothing, Dask workers of one thread on this machine, by turns; medians. *computing* is what the cells' "
-        "own processes took together: where it grows with the workers, they were in each other's way."
-    )
-    if taken:
-        what = "waiting"
+    if took:
         how = (
             "that wait as long as each took once, instead of computing, so that there may be more workers than cores; "
             "medians. What is sent, stored and given out is real. *on paper* is what the same durations would take if "
-            "that were nothing."
+            "that were nothing, and *simulated* with what it should take; see `cluster_simulation.md`. A training that "
+            "cells share takes its time once a worker."
+        )
+    else:
+        how = (
+            "from nothing, Dask workers of one thread on this machine, by turns; medians. *computing* is what the "
+            "cells' own processes took together: where it grows with the workers, they were in each other's way. "
+            "*trainings* are the stages in their stores, which cells of one worker share."
         )
     if wire is not None:
         how += (
@@ -203,23 +190,30 @@ def report(runs: list[Run], cells: list[Cell], wire: Wire | None = None) -> list
         for number in numbers
         if number in TARGETS and 1 in numbers
     ]
-    headers = ["workers", "seconds, each run", "faster", *(["on paper"] if taken else []), f"{what}, s", "failed"]
-    return [f"{len(cells)} cells {how}", _common.table(headers, rows), " ".join(told)]
+    headers = ["workers", "seconds, each run", "faster", *ways, "waiting, s" if took else "computing, s"]
+    headers += [*([] if took else ["trainings"]), "failed"]
+    return [f"{count} cells {how}", _common.table(headers, rows), " ".join(told)]
 
 
-def chosen(models: str, variants: str, waiting: Path | None) -> list[Cell]:
-    """List the cells; those that a finished run computed, with their seconds, in the order in which it sends them."""
+def _simulated(took: list[Recorded], first: int, number: int, wire: Wire | None) -> str:
+    alone, together = (cluster_simulation.simulate(took, workers, wire).seconds for workers in (first, number))
+    return f"{together:.1f} s, {alone / together:.2f}×"
+
+
+def _counts(runs: list[Run], number: int) -> str:
+    return ", ".join(str(run.trained) for run in runs if run.workers == number)
+
+
+def chosen(models: str, variants: str) -> list[Task]:
+    """List the cells in the order in which a run sends them."""
     known = load_models(RunOptions().model_dir)
-    if waiting is None:
-        names, of = pick(models, known, "--models"), pick(variants, VARIANTS, "--variants")
-        return [Cell(known[name].file, name, variant) for variant in of for name in names]
-    cells = [cell for cell in read(waiting)[0].cells if not cell.cached and cell.failure is None]
-    of_models = pick(models, known, "--models")
-    place = order(of_models)
-    cells = sorted(
-        (one for one in cells if one.model in of_models), key=lambda one: place(one.model, VARIANTS[one.variant])
-    )
-    return [Cell(known[one.model].file, one.model, one.variant, one.seconds) for one in cells]
+    names, of = pick(models, known, "--models"), pick(variants, VARIANTS, "--variants")
+    place = order(names)
+    cells = sorted(((name, VARIANTS[variant]) for variant in of for name in names), key=lambda cell: place(*cell))
+    return [
+        Task(known[name].file, name, of.name, 0, None, Path(), Path(f"{name}.{of.name}.log"), turn=turn_of(of))
+        for name, of in cells
+    ]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -234,15 +228,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--milliseconds", type=float, default=2.0, help="delay one way (default: %(default)s)")
     parser.add_argument("--report-dir", type=Path, default=Path("reports/cluster_scaling"))
     given = parser.parse_args(arguments)
-    cells = chosen(given.models, given.variants, given.waiting)
+    took = cluster_simulation.of_run(given.waiting, given.models.split(",")) if given.waiting else None
+    tasks = [one.task for one in took] if took else chosen(given.models, given.variants)
     wire = Wire(given.megabits, given.milliseconds) if given.megabits else None
     machine, runs = _common.machine(), []
     for _ in range(given.repeats):
         for number in (int(word) for word in given.workers.split(",")):
-            runs.append(measure(number, cells, wire))
+            runs.append(measure(number, tasks, wire, took))
             print(f"{number} workers: {runs[-1].seconds:.1f} s", flush=True)
     name = "cluster_scaling.md" if given.waiting is None else "cluster_wire.md"
-    parts = ["# How much faster more workers are", machine, *report(runs, cells, wire)]
+    parts = ["# How much faster more workers are", machine, *report(runs, len(tasks), wire, took)]
     _common.write(given.report_dir, name, parts)
 
 

@@ -139,6 +139,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--cells", type=int, default=300, help="of a night (default: %(default)s)")
     parser.add_argument("--report-dir", type=Path, default=Path("reports/growth"))
     given = parser.parse_args(arguments)
+    machine = _common.machine()
     of = widened(read_summary(given.from_report / REPORT), given.cells)
     rows = []
     for nights in (int(count) for count in given.nights.split(",")):
@@ -151,7 +152,7 @@ def main(arguments: list[str] | None = None) -> None:
     cells = min(given.cells, len(of.cells))
     parts = [
         "# What a long history costs",
-        _common.machine(),
+        machine,
         f"Nights of {cells} cells, made from a real report's summary. CPU seconds of the `history` command with the "
         "start of its process: the first time, which also writes the index; again (least of three); for one cell "
         f"(least of three); and for one cell after a night was added. Load at the end: {os.getloadavg()[0]:.1f}.",

@@ -29,13 +29,15 @@ LOADED = "() => performance.getEntriesByType('navigation')[0].loadEventEnd"
 
 
 def many(report: Report, count: int) -> Report:
-    """Make a report with ``count`` cells by copying them."""
+    """Make a report with ``count`` cells by copying them; what is red is told of the first ones."""
     cells = [
-        cell.model_copy(update={"model": f"{cell.model}_{i}", "id": f"{cell.model}_{i}/{cell.variant}"})
+        cell.model_copy(update={"model": f"{cell.model}_{i}", "id": f"{cell.model}_{i}/{cell.variant}"}) if i else cell
         for i in range(-(-count // len(report.cells)))
         for cell in report.cells
-    ]
-    return report.model_copy(update={"cells": cells[:count]})
+    ][:count]
+    names = {cell.id for cell in cells}
+    reds = [red for red in report.reds if names.issuperset(red.cells)]
+    return report.model_copy(update={"cells": cells, "reds": reds})
 
 
 def used(browser: Any, path: Path, cell: str) -> dict[str, float]:

@@ -4,6 +4,8 @@ import json
 import re
 import subprocess
 import sys
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +16,19 @@ from made_up_runs import cell as made_up_cell
 from made_up_runs import clustered, environment, report
 from quantbench.ab.runs import copy_sources
 from quantbench.build.store import Store
+from quantbench.engine.workers.task import Outcome, Task
 from quantbench.records import Device, Kind, Measurement, Report, Stalled, Stalls, Verdict
 from quantbench.reference.model import load_models
+from quantbench.variants import VARIANTS
 from studies import (
     _common,
+    _waiting,
     accelerators,
     bare,
     benchmark_tool,
     calibration,
     cluster_scaling,
+    cluster_simulation,
     evaluation_cost,
     growth,
     instruction_counts,
@@ -36,6 +42,7 @@ from studies import (
 )
 from studies.benchmark_tool import Timed
 from studies.calibration import Point
+from studies.cluster_simulation import Recorded
 from studies.evaluation_cost import Cost
 from studies.keras3_quantization import Cell
 from studies.latency_noise import Trial
@@ -307,17 +314,85 @@ def test_times_of_try_beside_a_bare_script() -> None:
     ]
 
 
+def waited(model: str, variant: str, own: float, **trained: float) -> Recorded:
+    task = Task(Path(f"{model}.py"), model, variant, 0, None, Path(), Path())
+    return Recorded(task, own, trained, {"data": 1_000_000})
+
+
 def test_workers_on_paper_take_the_next_cell_when_they_are_free() -> None:
-    seconds = [3.0, 1.0, 1.0, 1.0, 2.0]
-    assert [cluster_scaling.on_paper(seconds, number) for number in (1, 2, 4)] == [8.0, 5.0, 3.0]
+    cells = [waited("m", f"v{i}", own) for i, own in enumerate((3.0, 1.0, 1.0, 1.0, 2.0))]
+    assert [cluster_simulation.simulate(cells, number).seconds for number in (1, 2, 4)] == [8.0, 5.0, 3.0]
+
+
+def test_workers_on_paper_keep_to_their_models_as_each_trains_again_what_another_has_trained() -> None:
+    cells = [waited(model, variant, 1.0, pruned=10.0) for variant in ("v", "w", "x") for model in ("a", "b", "c")]
+    alone, apart = (cluster_simulation.simulate(cells, number) for number in (1, 3))
+    assert (alone.seconds, alone.trained, alone.again) == (39.0, 3, 0.0)
+    assert (apart.seconds, apart.trained, apart.again) == (13.0, 3, 0.0)
+    anyhow = cluster_simulation.simulate(cells, 2, queue=cluster_simulation.InOrder)
+    assert (anyhow.trained, anyhow.again) == (6, 30.0)
+
+
+def test_a_wire_holds_up_what_is_sent() -> None:
+    cells = [waited("m", "v", 1.0), waited("m", "w", 1.0)]
+    slow = cluster_simulation.simulate(cells, 1, cluster_simulation.Wire(8, 0))
+    reply, handing = cluster_simulation.REPLY_BYTES / 1e6, cluster_simulation.HANDING_SECONDS
+    assert slow.seconds == pytest.approx(1 + 2 * (1 + reply) + handing)
+    assert slow.carried == 1_000_000 + 2 * cluster_simulation.REPLY_BYTES
+
+
+def test_a_training_takes_what_its_first_cell_took_longer_than_float32() -> None:
+    seconds = {"float32": 2.0, "pqat_wi8_ai8": 8.0, "pruned_float32": 12.0, "pruned_static_wi8_ai8": 3.0}
+    cells = [
+        made_up_cell(name, seconds=took).model_copy(update={"model": "seed_cnn"}) for name, took in seconds.items()
+    ]
+    found = {
+        one.task.variant: one
+        for one in cluster_simulation.recorded(cells, {"seed_cnn": load_models(ROOT / "models")["seed_cnn"]})
+    }
+    assert {name: one.own for name, one in found.items()} == seconds | {"pruned_float32": 2.0}
+    assert [found[name].trainings for name in seconds] == [{}, *([{"pruned": 10.0}] * 3)]
+
+
+@pytest.mark.parametrize("variant", [name for name, one in VARIANTS.items() if one.trained and one.family != "qat"])
+def test_the_trainings_of_a_variant_are_those_that_it_asks_the_store_for(variant: str) -> None:
+    asked: list[str] = []
+
+    class Bench:
+        export = None
+
+        def stage(self, make: Any) -> None:
+            asked.append(make.__name__)
+            with suppress(AttributeError):  # no model: those that it starts from were asked for before
+                make(self)
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        VARIANTS[variant].make(Bench())  # type: ignore[arg-type]
+    named = ["stage" if name.startswith("clustered") else name for name in cluster_simulation.trainings(variant)]
+    assert asked[::-1] == named
+
+
+def test_a_waiting_worker_trains_once_what_its_cells_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = [waited("m", "v", 1.0, pruned=2.0), waited("m", "w", 1.0, pruned=2.0)]
+    file = tmp_path / "seconds.json"
+    file.write_text(_waiting.written(cells))
+    monkeypatch.setenv(_waiting.SECONDS, str(file))
+    monkeypatch.setattr(_waiting, "_TRAINED", set())
+    monkeypatch.setattr(_waiting.work, "from_store", lambda *_: Outcome(0))
+    monkeypatch.setattr(_waiting.time, "sleep", lambda _: None)
+    job: Any = None
+    tasks = [replace(cell.task, store=tmp_path / "store") for cell in cells]
+    assert [_waiting.wait(job, task, 60, None).seconds for task in tasks] == [3.0, 1.0]
 
 
 def test_waiting_workers_are_told_beside_what_the_same_would_take_on_paper() -> None:
-    cells = [cluster_scaling.Cell(Path("m.py"), "m", f"v{i}", 2.0) for i in range(8)]
-    runs = [cluster_scaling.Run(number, seconds, 16.0, 0) for number, seconds in ((1, 17.0), (2, 9.0), (4, 5.0))]
-    text = "\n".join(cluster_scaling.report(runs, cells, cluster_scaling.Wire(100, 2)))
-    row = next(line for line in text.splitlines() if line.startswith("| 4"))
-    assert [word.strip() for word in row.split("|")[1:-1]] == ["4", "5.0", "3.40×", "4.00×", "16.0", "0"]
+    cells = [waited("m", f"v{i}", 2.0) for i in range(8)]
+    runs = [cluster_scaling.Run(number, seconds, 16.0, None, 0) for number, seconds in ((1, 17.0), (2, 9.0), (4, 5.0))]
+    text = "\n".join(cluster_scaling.report(runs, len(cells), cluster_scaling.Wire(100, 2), cells))
+    row = [word.strip() for word in next(line for line in text.splitlines() if line.startswith("| 4")).split("|")[1:-1]]
+    assert row[:4] == ["4", "5.0", "3.40×", "4.0 s, 4.00×"]
+    assert row[5:] == ["16.0", "0"]
     assert "2 workers are 1.89 times as fast as one; the target is 1.7." in text
     assert "100 Mbit/s and 2 ms" in text
 

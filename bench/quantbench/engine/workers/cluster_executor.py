@@ -8,6 +8,7 @@ Dask itself computes a cell again where a worker is lost; otherwise only what lo
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
@@ -18,6 +19,7 @@ from typing import Any
 from quantbench.build.store import Store, digest
 from quantbench.engine.workers.cluster import Cluster, model_files, travelling
 from quantbench.engine.workers.task import Outcome, Task, failure
+from quantbench.engine.workers.task_queue import TaskQueue
 from quantbench.files import replace as replace_file
 
 NO_WORKER_SECONDS = 60
@@ -33,12 +35,20 @@ class _SchedulerLost(Exception):
 
 @dataclass
 class _Open:
-    """Hold a submitted task that has not come back."""
+    """Hold a submitted task that has not come back.
 
+    Attributes:
+        inner: Dask's future, once it was sent.
+        worker: the worker that it was sent to.
+        at: the workers that have begun it; others than that one where it was lost.
+    """
+
+    key: str
     task: Task
     timeout: float
     future: "Future[Outcome]"
-    inner: Any = None  # Dask's future, once it was sent
+    inner: Any = None
+    worker: str = ""
     at: list[str] = field(default_factory=list)
 
 
@@ -61,6 +71,8 @@ class ClusterExecutor:
         self._fresh = fresh
         self._say = say
         self._open: dict[str, _Open] = {}
+        self._queue: TaskQueue[_Open] = TaskQueue(lambda submitted: submitted.task)
+        self._places: dict[str, int] = {}  # worker -> cells that it computes at a time
         self._look_again = 0.0
         self._alone_since: float | None = None
         self._over = threading.Event()
@@ -73,28 +85,55 @@ class ClusterExecutor:
         """Submit a task; see :class:`Executor`. Raise BadInput where the model's files cannot be sent."""
         model_files(task.model_file, task.model)
         future: Future[Outcome] = Future()
-        self._open[f"{self._run}-{task.model}-{task.variant}-{task.seed}"] = _Open(task, timeout, future)
+        key = f"{self._run}-{task.model}-{task.variant}-{task.seed}"
+        self._open[key] = _Open(key, task, timeout, future)
+        self._queue.put(self._open[key])
         return future
 
     def _send(self) -> None:
-        """Give the cluster as many cells as it has workers.
+        """Give every free place of a worker the next cell, one of a model that the worker has had where there is one.
 
-        The rest waits here: Dask would assign all at once, more of them to workers that have the files already, so that
-        others would be idle at the end.
+        A worker keeps what it has trained, and what it needs to convert a model. The rest waits here: Dask would assign
+        all at once, and some workers would be idle at the end.
         """
+        for worker in self._free():
+            submitted = self._queue.take_now(worker)
+            while submitted is not None and self._open.get(submitted.key) is not submitted:  # given up meanwhile
+                submitted = self._queue.take_now(worker)
+            if submitted is None:
+                return
+            self._send_to(worker, submitted)
+
+    def _free(self) -> list[str]:
+        """Name the worker of each free place; those that have least to do come first."""
+        busy = Counter(submitted.at[-1] if submitted.at else submitted.worker for submitted in self._sent())
+        places = [(place, worker) for worker, of in self._places.items() for place in range(busy[worker], of)]
+        return [worker for _, worker in sorted(places)]
+
+    def _sent(self) -> list[_Open]:
+        """List what was sent; first copied, as others may submit meanwhile."""
+        return [submitted for submitted in list(self._open.values()) if submitted.inner is not None]
+
+    def _send_to(self, worker: str, submitted: _Open) -> None:
         from quantbench.engine.workers import cluster_worker
 
-        waiting = [key for key, job_state in self._open.items() if job_state.inner is None]
-        for key in waiting[: max(0, self.workers - len(self._open) + len(waiting))]:
-            job_state = self._open[key]
-            file, model = job_state.task.model_file, job_state.task.model
-            contents = [self._cluster.carried(*model_part) for model_part in model_files(file, model).values()]
-            files = travelling(file, model)
-            job = cluster_worker.Job(job_state.task, files, cluster_worker.code(), self._run, self._fresh, key)
-            # Dask computes it again only where a worker is lost.
-            job_state.inner = self._client.submit(
-                cluster_worker.compute, job, job_state.timeout, *contents, key=key, retries=0, pure=False
-            )
+        file, model = submitted.task.model_file, submitted.task.model
+        contents = [self._cluster.carried(*model_part) for model_part in model_files(file, model).values()]
+        files = travelling(file, model)
+        job = cluster_worker.Job(submitted.task, files, cluster_worker.code(), self._run, self._fresh, submitted.key)
+        submitted.worker = worker
+        # Dask computes it again only where a worker is lost, and then on any other.
+        submitted.inner = self._client.submit(
+            cluster_worker.compute,
+            job,
+            submitted.timeout,
+            *contents,
+            key=submitted.key,
+            workers=[worker],
+            allow_other_workers=True,
+            retries=0,
+            pure=False,
+        )
 
     def close(self) -> None:
         """See :class:`Executor`."""
@@ -107,9 +146,7 @@ class ClusterExecutor:
         self._over.set()
         self._collector.join()
         with suppress(Exception):  # what is already gone need not be stopped
-            self._client.cancel(
-                [submitted.inner for submitted in self._open.values() if submitted.inner is not None], force=True
-            )
+            self._client.cancel([submitted.inner for submitted in self._sent()], force=True)
         self._part()
 
     def _part(self) -> None:
@@ -137,13 +174,13 @@ class ClusterExecutor:
         submitted.at.append(event[1]["worker"])
 
     def _collect(self) -> None:
-        """Send cells and collect results one after the other; runs in one thread."""
+        """Collect results and send cells one after the other; runs in one thread."""
         while not self._over.wait(_TICK_SECONDS):
             try:
                 self._check()
-                self._send()
-                self._take_in()
                 self._look_for_workers()
+                self._take_in()
+                self._send()
             except Exception as error:  # the scheduler is gone, or a model's files are
                 lost = self._cluster.is_lost or isinstance(error, _SchedulerLost)
                 words = f"nothing can be sent to {self._cluster.address} ({type(error).__name__}: {error})"
@@ -151,8 +188,7 @@ class ClusterExecutor:
 
     def _check(self) -> None:
         """Raise _SchedulerLost also where Dask has found a new scheduler, which does not know our cells."""
-        sent = (submitted.inner for submitted in self._open.values() if submitted.inner is not None)
-        if self._cluster.is_lost or any(inner.status == "cancelled" for inner in sent):
+        if self._cluster.is_lost or any(submitted.inner.status == "cancelled" for submitted in self._sent()):
             raise _SchedulerLost
 
     def _take_in(self) -> None:
@@ -204,18 +240,19 @@ class ClusterExecutor:
         return outcome if outcome.artifact is None else replace(outcome, artifact=self._store.root / outcome.artifact)
 
     def _look_for_workers(self) -> None:
-        """Update the number of workers; where none appears for long, the cells fail instead of waiting forever."""
+        """Update the workers and their places; where none appears for long, the cells fail instead of waiting."""
         now = time.monotonic()
         if not self._open or now < self._look_again:
             return
         self._look_again = now + _LOOK_SECONDS
         try:
-            workers = sum(self._client.nthreads(callback_timeout=NO_WORKER_SECONDS).values())
+            self._places = dict(self._client.nthreads(callback_timeout=NO_WORKER_SECONDS))
         except TimeoutError:  # the scheduler or the network hangs
             self._cluster.close()
             raise _SchedulerLost from None
         except OSError:  # the connection was just lost, or another one could not be made
             return
+        workers = sum(self._places.values())
         self.workers = workers or self.workers
         if workers:
             self._alone_since = None

@@ -1,7 +1,7 @@
 """Hand waiting tasks to workers, so that each model is loaded, exported and converted by as few of them as possible."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -24,7 +24,7 @@ class TaskQueue(Generic[T]):
     def __init__(self, task: Callable[[T], Task]) -> None:
         self._task = task
         self._waiting: list[T] = []
-        self._had: dict[tuple[Path, str], set[int]] = {}  # model -> the workers that have computed cells of it
+        self._had: dict[tuple[Path, str], set[Hashable]] = {}  # model -> the workers that have computed cells of it
         self._closed = False
         self._changed = threading.Condition()
 
@@ -40,19 +40,27 @@ class TaskQueue(Generic[T]):
             self._closed = True
             self._changed.notify_all()
 
-    def take(self, worker: int) -> T | None:
+    def take(self, worker: Hashable) -> T | None:
         """Wait for an item, and return it; None where the queue is closed and empty."""
         with self._changed:
             self._changed.wait_for(lambda: bool(self._waiting) or self._closed)
-            if not self._waiting:
-                return None
-            first = min(self._task(item).turn for item in self._waiting)
-            due = [i for i, item in enumerate(self._waiting) if self._task(item).turn == first]
-            item = self._waiting.pop(min(due, key=lambda i: self._rank(self._waiting[i], worker)))
-            self._had.setdefault(self._model(item), set()).add(worker)
-            return item
+            return self._taken(worker)
 
-    def _rank(self, item: T, worker: int) -> int:
+    def take_now(self, worker: Hashable) -> T | None:
+        """Return an item; None where none waits."""
+        with self._changed:
+            return self._taken(worker)
+
+    def _taken(self, worker: Hashable) -> T | None:
+        if not self._waiting:
+            return None
+        first = min(self._task(item).turn for item in self._waiting)
+        due = [i for i, item in enumerate(self._waiting) if self._task(item).turn == first]
+        item = self._waiting.pop(min(due, key=lambda i: self._rank(self._waiting[i], worker)))
+        self._had.setdefault(self._model(item), set()).add(worker)
+        return item
+
+    def _rank(self, item: T, worker: Hashable) -> int:
         had = self._had.get(self._model(item), set())
         return 0 if worker in had else min(1, len(had)) + 1
 
