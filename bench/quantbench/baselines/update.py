@@ -344,10 +344,12 @@ class _Draft:
             floor_of: of each output; the main one is empty.
         """
         families = {cell.variant: cell.family for cell in cells}
+        scored = {cell.variant for cell in cells if Kind.ACCURACY in cell.verdicts or cell.failure is not None}
         for variant, family in families.items():
             now = {output: _max_drop(found(variant, family)) for output, found in floor_of.items()}
             accepted = AcceptedFloor(max_drop=now.pop(""), outputs=now)
-            self.kept[variant] = self.kept[variant].model_copy(update={"floor": accepted})
+            if variant in scored or self.kept[variant].floor is None:
+                self.kept[variant] = self.kept[variant].model_copy(update={"floor": accepted})
         changes = []
         for variant, entry in before.items():
             if entry.floor is None or (variant not in families and variant not in VARIANTS):
@@ -360,7 +362,7 @@ class _Draft:
                     unit = cells[0].outputs[output].unit if output in cells[0].outputs else cells[0].metric_unit
                     reason = "" if limit is None else limit.reason
                     id_ = named_output(cell_key(cells[0].model, variant), output)
-                    changes.append(LimitChange(id_, "", then, _max_drop(limit), unit, reason, variant in families))
+                    changes.append(LimitChange(id_, "", then, _max_drop(limit), unit, reason, variant in scored))
         return changes
 
     def take(
