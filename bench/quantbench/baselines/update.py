@@ -13,7 +13,7 @@ from quantbench import gate
 from quantbench.baselines import overlays, seals
 from quantbench.baselines.accepted_value import Move, outgrown, without_outgrown
 from quantbench.baselines.files import Baseline, json_path, stored_hashes
-from quantbench.baselines.update_cell import degrees, taken, with_pooled_noise
+from quantbench.baselines.update_cell import degrees, of_devices, taken, with_pooled_noise
 from quantbench.core.arrays import Array
 from quantbench.core.distances import of_head, outputs_of
 from quantbench.core.environment import class_accepted, class_of, describe, today
@@ -381,7 +381,7 @@ class _Draft:
             return
         score = base.measurements.get("score")
         there = "" if score is None else class_accepted(score.accepted)
-        if there not in ("", self._here):
+        if there not in ("", self._here) and not of_devices(cell):
             self.replaced[cell.id] = there
         self.kept[cell.variant] = entry
         for output, predictions in answers.items():
@@ -408,6 +408,7 @@ class _Draft:
                 "peak_memory": entry.peak_memory or base.peak_memory,
                 "by_machine": entry.by_machine or base.by_machine,
                 "counted": entry.counted or base.counted,
+                **{name: getattr(entry, name) for name in ("gpu", "gpu_agreement", "gpu_refusal")},  # by device
             }
         )
         for output, predictions in answers.items():

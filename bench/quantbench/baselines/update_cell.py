@@ -79,7 +79,7 @@ def taken(
     conversion = cell.measurements.get("conversion_agreement")
     judged = Kind.STRUCTURE in cell.verdicts
     answered = Kind.ACCURACY in cell.verdicts
-    of_the_file = old.artifact_sha256 is None or not set(cell.verdicts) <= _OF_A_DEVICE
+    of_the_file = old.artifact_sha256 is None or not of_devices(cell)
     of_stored = (repeated and of_the_file) or _takes_answers(moves)
     return BaselineCell(
         measurements=measurements,
@@ -105,6 +105,11 @@ def taken(
         floor=old.floor,
         hand_edits=old.hand_edits,
     ), moves
+
+
+def of_devices(cell: Cell) -> bool:
+    """Whether a run judged nothing but what devices make of a cell's file."""
+    return bool(cell.verdicts) and set(cell.verdicts) <= _OF_A_DEVICE
 
 
 def _takes_answers(moves: list[Move]) -> bool:
