@@ -97,6 +97,9 @@ def test_sums_and_products_of_int16_values_are_a_known_fault() -> None:
         "regressed",
     ]
     assert here.message.endswith("without their scales (operators 1, 2, 3 and 1 more): a known limitation")
+    without_work = judged(0.615, of=faulty, left=179, macs=1000)[0]
+    assert without_work.verdict is Verdict.UNSUPPORTED
+    assert without_work.message == f"{here.message}; the CPU computed all of its multiplications"
 
 
 def test_a_known_fault_is_a_known_limitation_on_the_device_that_it_was_seen_on_alone() -> None:

@@ -63,7 +63,7 @@ def gpu(
     macs = measured.get("gpu_left_macs")
     if macs is not None and macs.value == macs.n and macs.low is None:
         words = "the CPU computed all of its multiplications"
-        if judged.verdict is not Verdict.REGRESSED:
+        if judged.verdict not in (Verdict.REGRESSED, Verdict.UNSUPPORTED):
             return _did_not_run(f"did not run on {device.name}, which takes none of its work: {words}")
         judged = judged.model_copy(update={"message": f"{judged.message}; {words}"})
     return judged if judged.verdict is Verdict.REGRESSED else _runs_now(judged, subject, device, baseline)
