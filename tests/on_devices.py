@@ -18,7 +18,12 @@ EXAMPLES = 20
 
 def float_artifact(model: ReferenceModel, store: Path) -> Artifact:
     """Return a model's float artifact."""
-    built = build.artifact(model, VARIANTS["float32"], 0, None, Store(store))
+    return variant_artifact(model, "float32", store)
+
+
+def variant_artifact(model: ReferenceModel, variant: str, store: Path) -> Artifact:
+    """Return the artifact of a cell."""
+    built = build.artifact(model, VARIANTS[variant], 0, None, Store(store))
     assert built.path is not None
     assert built.sha256 is not None
     return Artifact(built.path, built.sha256)

@@ -27,7 +27,7 @@ from quantbench.reference.model import load_models
 from quantbench.tflite import graph, surgery
 from quantbench.tflite.edit import edited, unpacked
 from quantbench.tflite.litert import LiteRT
-from quantbench.tflite.litert_gpu import Reader
+from quantbench.tflite.litert_gpu import Reader, on_cpu
 from tabulate import tabulate
 
 from studies import _common
@@ -97,6 +97,11 @@ def on_gpu(artifact: bytes, inputs: dict[str, Array], driver: str | None = None)
     Args:
         driver: its ``.json``, where several were chosen.
     """
+    return on_gpu_with_left(artifact, inputs, driver)[0]
+
+
+def on_gpu_with_left(artifact: bytes, inputs: dict[str, Array], driver: str | None = None) -> tuple[Array | None, str]:
+    """Return the first output on the GPU as :func:`on_gpu` does, and in words how many operators it left to the CPU."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         (folder / "a.tflite").write_bytes(artifact)
@@ -115,9 +120,10 @@ def on_gpu(artifact: bytes, inputs: dict[str, Array], driver: str | None = None)
         done = child_process.start("quantbench.measure.gpu_worker", job, LIMIT_SECONDS, environment)
         if done.returncode != 0:
             print(done.stderr.strip().splitlines()[-1:], file=sys.stderr)
-            return None
+            return None, ""
         with np.load(folder / "out.npz", allow_pickle=False) as file:
-            return np.asarray(next(iter(file.values())))
+            left, operators, _ = on_cpu(done.stderr)
+            return np.asarray(next(iter(file.values()))), f"{left} of {operators}" if operators else "none"
 
 
 def _error(made: Array | None, exact: Array) -> float | None:

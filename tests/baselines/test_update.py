@@ -21,6 +21,7 @@ from quantbench.records import (
     AcceptedFloor,
     BaselineCell,
     Cell,
+    Device,
     Environment,
     Failure,
     Judgement,
@@ -672,3 +673,56 @@ def test_a_target_that_was_away_does_not_keep_a_run_from_being_accepted(tmp_path
     acceptance.check_report(made_up_runs.report([judged(Kind.TARGET)]), tmp_path)
     with pytest.raises(BadInput, match="could not be measured"):
         acceptance.check_report(made_up_runs.report([judged(Kind.SIZE)]), tmp_path)
+
+
+def on_a_device(run: Run, sha256: str) -> Run:
+    """Let a run have judged an accelerator alone, of a file with another hash."""
+    agreement = Measurement(value=0.995, unit="fraction", n=200)
+    of_file = {
+        "artifact_sha256": sha256,
+        "reference_sha256": sha256,
+        "trained_sha256": sha256,
+        "sources": {"x": sha256},
+    }
+    measured = {**run.report.cells[0].measurements, "gpu_agreement": agreement}
+    run.report.cells[0] = run.report.cells[0].model_copy(
+        update={**of_file, "verdicts": {Kind.GPU: Verdict.PASS}, "measurements": measured}
+    )
+    run.report.environment.gpu = Device(name="A GPU", kind="discrete", driver="d")
+    return run
+
+
+def test_an_update_of_an_accelerator_alone_touches_nothing_else(tmp_path: Path) -> None:
+    """This machine may build the file otherwise, and says nothing of its score, its limits or its weights."""
+
+    def accept(run: Run, old: Baseline, drop: float) -> acceptance.Proposal:
+        floor = Floor(drop, "policy")
+        return acceptance.propose(run.report, run.folder, "m", old, "r", floor_of=lambda _variant, _family: floor)
+
+    first = Run(tmp_path, answers(100), name="r1")
+    found = {name: Measurement(value=0.99, unit="fraction", n=200) for name in ("reference_agreement", "score")}
+    cell = first.report.cells[0]
+    first.report.cells[0] = cell.model_copy(
+        update={
+            "artifact_sha256": "a" * 64,
+            "reference_sha256": "b" * 64,
+            "measurements": {**found, **cell.measurements},
+        }
+    )
+    before = after(accept(first, Baseline(), 0.5))
+    run = on_a_device(Run(tmp_path, answers(300), size=50.0, name="r2"), "c" * 64)
+    made = accept(run, before, 40.0)
+    changed = cell_of(after(made)).model_dump(exclude={"gpu"})
+    assert changed == cell_of(before).model_dump(exclude={"gpu"})
+    assert cell_of(after(made)).gpu["A GPU"].agreement == 0.995
+    assert np.array_equal(made.predictions["v"], answers(100))
+    assert [one.accepted for one in made.limits] == [False]
+    elsewhere = on_a_device(Run(tmp_path, answers(300), name="r3", isa="bbbbbbbb"), "c" * 64)
+    assert accept(elsewhere, before, 0.5).replaced == {}
+
+
+def test_what_an_accelerator_did_is_kept_where_the_cell_has_an_overlay(tmp_path: Path) -> None:
+    before = after(Run(tmp_path, answers(100), name="r1").accept(Baseline()))
+    other = Run(tmp_path, answers(160), name="r2", isa="bbbbbbbb").accept(before, overlay=True)
+    run = on_a_device(Run(tmp_path, answers(160), name="r3", isa="bbbbbbbb"), "c" * 64)
+    assert list(cell_of(after(run.accept(after(other)))).gpu) == ["A GPU"]

@@ -1,16 +1,35 @@
 """The judge of accelerators: what was accepted on the device decides, and a known fault is tried until it is mended."""
 
+from pathlib import Path
+
 import pytest
+from conftest import ROOT
 from made_up_runs import clustered
 from quantbench import gate
-from quantbench.gate._gpu_faults import strided_pointwise
-from quantbench.gate._gpu_null import NULLS
+from quantbench.gate import _gpu_null, _gpu_null_measured
+from quantbench.gate._gpu_faults import known_fault
 from quantbench.records import AcceptedGpu, BaselineCell, Census, Compute, Device, Judgement, Measurement, Verdict
 from studies import gpu_null
+from studies.gpu_null import Seen
 
 SUBJECT = gate.Subject("m", "v", "reports/r")
 SEEN = Device(name="SwiftShader Device (Subzero)", kind="software", driver="SwiftShader driver")
 OTHER = Device(name="A real one", kind="discrete", driver="d")
+
+# Of 200 examples, no healthy float artifact differed on any, a hybrid one on 4, and an integer one on 7.
+LOWEST = {
+    ("software", "examples", "float"): (1.0, 200, 50, 8),
+    ("software", "examples", "hybrid"): (0.98, 200, 60, 8),
+    ("software", "examples", "integer"): (0.965, 200, 70, 8),
+    ("software", "examples", "int16"): (1.0, 200, 4, 4),
+    ("software", "values", "integer"): (0.999, 200, 20, 1),
+    ("software", "detections", "integer"): (0.99, 200, 20, 1),
+}
+
+
+@pytest.fixture(autouse=True)
+def made_up_null(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_gpu_null, "LOWEST", LOWEST)
 
 
 def held(agreement: float = 1.0, left: int = 3, operators: int = 182, macs: int | None = None) -> BaselineCell:
@@ -43,10 +62,44 @@ def judged(
 
 
 def test_the_fault_is_of_pointwise_convolutions_with_a_stride_that_are_not_float() -> None:
-    assert strided_pointwise(census()) == [1]
-    assert strided_pointwise(census(precision="hybrid")) == [1]
+    for of in (census(), census(precision="hybrid")):
+        assert str(known_fault(of)) == (
+            "it computes pointwise convolutions with a stride as if that were one (operator 1)"
+        )
     for without in (census(stride=1), census(side=3), census(precision="float"), clustered(), None):
-        assert strided_pointwise(without) == []
+        assert known_fault(without) is None
+
+
+def of_int16(*operators: str) -> Census:
+    return census(1).model_copy(
+        update={"activations": {"int16": 9}, "options": list(operators), "order": [*range(len(operators))]}
+    )
+
+
+def test_sums_and_products_of_int16_values_are_a_known_fault() -> None:
+    """As keyword's, of which an accelerator takes three operators, and 77 of 200 answers differ."""
+    faulty, other = of_int16("QUANTIZE", "ADD", "MUL", "SUB", "ADD"), of_int16("QUANTIZE", "SOFTMAX")
+    assert known_fault(other) is None
+    assert known_fault(faulty.model_copy(update={"activations": {"int8": 9}})) is None
+    here, elsewhere, healthy, of_another = (
+        judged(*of)[0]
+        for of in (
+            (0.615, SEEN, None, faulty),
+            (0.615, OTHER, None, faulty),
+            (1.0, SEEN, None, faulty),
+            (0.9, SEEN, None, other),
+        )
+    )
+    assert [one.verdict for one in (here, elsewhere, healthy, of_another)] == [
+        "unsupported",
+        "regressed",
+        "pass",
+        "regressed",
+    ]
+    assert here.message.endswith("without their scales (operators 1, 2, 3 and 1 more): a known limitation")
+    without_work = judged(0.615, of=faulty, left=179, macs=1000)[0]
+    assert without_work.verdict is Verdict.UNSUPPORTED
+    assert without_work.message == f"{here.message}; the CPU computed all of its multiplications"
 
 
 def test_a_known_fault_is_a_known_limitation_on_the_device_that_it_was_seen_on_alone() -> None:
@@ -79,7 +132,6 @@ def test_what_was_accepted_on_the_device_decides_and_no_fixed_share(
 def test_where_nothing_was_accepted_healthy_artifacts_of_such_arithmetic_decide(
     precision: str, passes: float, fails: float
 ) -> None:
-    """Of 200 examples, no healthy float artifact differed on any, and an integer one on 7."""
     of = census(1, precision=precision)
     for device in (SEEN, OTHER):
         assert [judged(share, device, of=of)[0].verdict for share in (passes, fails)] == ["pass", "regressed"]
@@ -88,19 +140,48 @@ def test_where_nothing_was_accepted_healthy_artifacts_of_such_arithmetic_decide(
 def test_a_device_of_a_kind_that_nobody_measured_says_so() -> None:
     seen, other = (judged(0.96, device, of=census(1))[0].message for device in (SEEN, OTHER))
     assert seen.endswith(
-        "96.00 % of 200 examples; healthy artifacts were never below 96.5 % of 200 on software devices"
+        "96.00 % of 200 examples; healthy artifacts of 8 models were never below 96.5 % on software devices"
     )
     assert other.endswith("on software devices; on devices of the kind discrete none were measured")
 
 
 def test_artifacts_without_a_null_are_not_gated_until_they_are_accepted() -> None:
-    measured = {"gpu_agreement": Measurement(value=0.6, unit="fraction", n=200)}
-    of_int16 = census(1).model_copy(update={"activations": {"int16": 3}})
-    for of, pictures in ((of_int16, False), (census(1), True)):
-        first = gate.gpu(SUBJECT, measured, SEEN, "", None, False, of, pictures)
-        later = gate.gpu(SUBJECT, measured, SEEN, "", held(0.9), False, of, pictures)
-        assert (first.verdict, later.verdict) == (Verdict.UNJUDGED, Verdict.REGRESSED)
-        assert first.actions
+    """Values of a hybrid artifact, of which none was measured."""
+    first, later = (parts(0.6, "values", baseline, census(1, precision="hybrid")) for baseline in (None, held(0.9)))
+    assert (first.verdict, later.verdict) == (Verdict.UNJUDGED, Verdict.REGRESSED)
+    assert first.actions
+
+
+def parts(agreement: float, unit: str, baseline: BaselineCell | None = None, of: Census | None = None) -> Judgement:
+    """Judge an agreement that is a share of values or of detections."""
+    measured = {
+        "gpu_agreement": Measurement(value=agreement, unit="fraction", n=200),
+        "gpu_compared": Measurement(value=1234, unit=unit, n=200),
+    }
+    return gate.gpu(SUBJECT, measured, SEEN, "", baseline, False, of or census(1))
+
+
+@pytest.mark.parametrize(
+    ("unit", "passes", "fails"), [("examples", 0.905, 0.9), ("values", 0.968, 0.967), ("detections", 0.943, 0.942)]
+)
+def test_examples_values_and_detections_have_a_null_each(unit: str, passes: float, fails: float) -> None:
+    of = [judged(one, of=census(1))[0] if unit == "examples" else parts(one, unit) for one in (passes, fails)]
+    assert [one.verdict for one in of] == ["pass", "regressed"], [one.message for one in of]
+    told = "of 200 examples" if unit == "examples" else f"of 1,234 {unit} in 200 examples"
+    assert told in of[0].message
+
+
+def test_int16_activations_have_a_null_of_their_own() -> None:
+    of = of_int16("QUANTIZE", "SOFTMAX")
+    assert [judged(one, of=of)[0].verdict for one in (0.97, 0.96)] == ["pass", "regressed"]
+
+
+def test_what_was_accepted_of_whole_pictures_says_nothing_of_detections() -> None:
+    """Nine of ten scenes without a change are many, and nine of ten detections few."""
+    of_detections = AcceptedGpu(agreement=0.92, examples=200, compared="detections")
+    newer = BaselineCell(gpu={SEEN.name: of_detections})
+    assert [parts(0.9, "detections", one).verdict for one in (held(0.92), newer)] == ["regressed", "pass"]
+    assert parts(0.9, "values", held(0.92)).verdict is Verdict.PASS
 
 
 @pytest.mark.parametrize(
@@ -108,7 +189,7 @@ def test_artifacts_without_a_null_are_not_gated_until_they_are_accepted() -> Non
     [
         (37, 0, True, "pass", "too slow for 200 examples: red below 90.54 % of 37"),
         (37, 4, True, "regressed", "fails below 0.001"),
-        (37, 0, False, "pass", "healthy artifacts were never below 100 % of 200"),
+        (37, 0, False, "pass", "healthy artifacts of 8 models were never below 100 % on software devices"),
         (1, 0, True, "unjudged", "too slow for 200 examples: 1 example is too few to tell, not gated"),
     ],
 )
@@ -150,7 +231,7 @@ def test_what_a_slow_device_had_accepted_of_few_examples_gates_no_less_than_heal
     measured = {"gpu_agreement": Measurement(value=0.9, unit="fraction", n=40)}
     judged_by = [gate.gpu(SUBJECT, measured, SEEN, "", one, False, census(1, precision="float")) for one in (few, low)]
     assert [one.verdict for one in judged_by] == ["regressed", "pass"]
-    assert "healthy artifacts were never below" in judged_by[0].message
+    assert "healthy artifacts of 8 models were never below" in judged_by[0].message
 
 
 def test_what_a_small_test_set_had_accepted_gates_though_healthy_artifacts_may_be_worse() -> None:
@@ -162,8 +243,27 @@ def test_what_a_small_test_set_had_accepted_gates_though_healthy_artifacts_may_b
     assert "100.00 % accepted (p = 0.00037, fails below 0.001)" in later.message
 
 
-def test_the_null_is_what_the_baselines_accepted() -> None:
-    assert gpu_null.nulls(gpu_null.healthy()) == NULLS
+def test_the_null_and_its_report_are_what_the_baselines_accepted() -> None:
+    """Otherwise: python -m studies.gpu_null --report-dir reports/reference --write."""
+    found = gpu_null.healthy()
+    assert gpu_null.module(found) == Path(_gpu_null_measured.__file__).read_text(encoding="utf-8")
+    assert (ROOT / "reports/reference/gpu_null.md").read_text() == "\n\n".join(gpu_null.report(found)) + "\n"
+
+
+def test_an_artifact_that_nobody_explained_does_not_widen_the_null() -> None:
+    shares = {"a/v": 1.0, "a/w": 0.98, "b/v": 0.985, "c/v": 0.6}
+    seen = [Seen(cell, AcceptedGpu(agreement=share, examples=200)) for cell, share in shares.items()]
+    kept, red = gpu_null.told_apart(seen)
+    assert [one.cell for one in red] == ["c/v"]
+    assert gpu_null.null_by(kept).agreement == 0.98
+    group = ("software", "examples", "integer")
+    assert gpu_null.rows({group: seen})[0][-1] == "1 of 4: c/v"
+    assert f"{group}: (0.98, 200, 3, 2)," in gpu_null.module({group: seen}).replace('"', "'")
+
+
+def test_of_a_single_model_each_artifact_is_tried_by_the_others() -> None:
+    seen = [Seen(f"a/{i}", AcceptedGpu(agreement=share, examples=200)) for i, share in enumerate((1.0, 0.99, 0.7))]
+    assert [one.cell for one in gpu_null.told_apart(seen)[1]] == ["a/2"]
 
 
 def test_more_examples_than_were_accepted_are_compared_too() -> None:

@@ -7,16 +7,19 @@ from pathlib import Path
 import faulty_device
 import pytest
 from conftest import ROOT, instead_of_python
-from on_devices import float_artifact, measured_there
+from on_devices import float_artifact, measured_there, variant_artifact
 from quantbench import gate
 from quantbench.measure import openvino_devices
+from quantbench.measure.census import census as census_of
 from quantbench.measure.gpu import Artifact, GpuFailed
 from quantbench.records import AcceptedGpu, BaselineCell, Device
 from quantbench.reference.model import load_models
 from quantbench.tflite import graph
 
 SUBJECT = gate.Subject("m", "v", "reports/r")
-MODEL = load_models(ROOT / "models")["seed_cnn"]
+MODELS = load_models(ROOT / "models")
+MODEL = MODELS["seed_cnn"]
+DETECTED = AcceptedGpu(agreement=0.99, examples=200, compared="detections")
 
 
 @pytest.fixture(params=["WebGPU", "OpenVINO"])
@@ -61,6 +64,44 @@ def test_a_few_wrong_answers_and_fewer_operators_are_red(
     # The plugin of OpenVINO does not say which operators it leaves: the work may be that of the smallest.
     of_work = "unjudged" if measured["gpu_left_macs"].low == 0 else "regressed"
     assert [one.verdict for one in left] == ["regressed", of_work]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "variant", "before", "compared"),
+    [
+        ("detector", "aeq_dynamic_wi8_afp32", DETECTED, "% of 80 detections in 20 examples; 99.00 % accepted (p = "),
+        (
+            "seed_cnn",
+            "ptq_static_wi8_ai16",
+            None,
+            "agrees with litert-cpu on 80.00 % of 20 examples; healthy artifacts",
+        ),
+    ],
+)
+def test_wrong_answers_are_red_of_detectors_and_of_int16_activations(
+    name: str,
+    variant: str,
+    before: AcceptedGpu | None,
+    compared: str,
+    device: Device,
+    store: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And right ones are not."""
+    model, artifact = MODELS[name], variant_artifact(MODELS[name], variant, store)
+    census = census_of(artifact.path.read_bytes())
+    judged = []
+    for faults in ("", "wrong"):
+        if faults:
+            with_faults(faults, tmp_path, monkeypatch)
+        _, measured = measured_there(model, artifact, device)
+        known = BaselineCell() if before is None else BaselineCell(gpu={device.name: before})
+        judged.append(gate.gpu(SUBJECT, measured, device, "", known, False, census))
+    assert judged[0].verdict != "regressed", judged[0].message
+    assert judged[1].verdict == "regressed", judged[1].message
+    assert compared in judged[1].message
 
 
 @pytest.mark.slow

@@ -261,8 +261,8 @@ def a_job(tmp_path: Path) -> dict[str, object]:
         ("echo 'W0000 Device was lost: reset' >&2; exit 1", GpuFailed, "the device was lost: W0000 Device was lost"),
         ("echo 'VK_ERROR_DEVICE_LOST' >&2; kill -ABRT $$", GpuFailed, "the device was lost: VK_ERROR_DEVICE_LOST"),
         ("echo hello", GpuFailed, "wrote no result but 'hello"),
-        ("exec sleep 30", GpuFailed, "the GPU process did not finish within 1 s: the driver hangs"),
-        ("kill -ALRM $$", GpuFailed, "loading the file did not finish within 120 s: the driver hangs"),
+        ("exec sleep 30", GpuFailed, "the GPU process did not finish within 1 s: the device computes, but is too slow"),
+        ("sleep 0.5; kill -ALRM $$", GpuFailed, "loading the file did not finish within 120 s: its driver hangs"),
         (f"echo '{LOADED}' >&2; kill -ALRM $$", GpuFailed, "a call, or loading float32, did not finish within 120 s"),
         (f"echo '{SELECTED}' >&2; echo '{LOADED}' >&2; kill -ABRT $$", GpuFailed, "the GPU process died of SIGABRT"),
         (
@@ -279,9 +279,26 @@ def test_a_crash_a_lost_device_and_a_hang_are_told(
 ) -> None:
     monkeypatch.delenv(gpu_devices.CHOICE, raising=False)
     monkeypatch.setattr(gpu, "LIMIT_SECONDS", 1)
+    monkeypatch.setattr(gpu.os, "getloadavg", lambda: (0.5, 0.5, 0.5))
     instead_of_python(tmp_path, script, monkeypatch)
     with pytest.raises(error, match=told):
         gpu._run_worker(a_job(tmp_path))
+
+
+def test_a_device_that_computes_all_the_time_is_slow_and_hangs_no_driver() -> None:
+    words = [gpu.why_late(share, 0.5, in_a_step=True) for share in (0.9, 0.1)]
+    assert words == [
+        "the device computes, but is too slow for this file: choose a faster one, or leave it out with --no-gpu",
+        "its driver hangs: install another version of it, or choose another driver with $QUANTBENCH_VULKAN",
+    ]
+
+
+@pytest.mark.parametrize("in_a_step", [True, False])
+def test_a_busy_machine_is_to_blame_before_the_device_is(in_a_step: bool) -> None:
+    assert gpu.why_late(0.1, 2.0, in_a_step) == (
+        "other programs keep the machine busy (load 2.0 for each core): run it again when they are done"
+    )
+    assert "other programs" not in gpu.why_late(0.1, 1.9, in_a_step)
 
 
 def test_a_crash_that_does_not_come_again_is_no_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,8 @@ from quantbench.gate.score import parts
 from quantbench.measure import batch, gpu, latency_worker, side, stalls
 from quantbench.records import Selftest, Verdict
 from quantbench.records.measurements import FIRST_CALL, MEAN, P90
-from quantbench.reference.metrics import CONVERSION_AGREEMENT
+from quantbench.reference.agreement import SAME_IOU
+from quantbench.reference.metrics import CONVERSION_AGREEMENT, ROUNDING
 from quantbench.reference.model import load_models
 from quantbench.selftest import latency as slower
 from quantbench.selftest import memory as held
@@ -172,12 +173,6 @@ def slowed(plant: str) -> set[str]:
 def trials() -> int:
     [count] = {each["trials"] for each in selftest()["latency"]["plants"]}
     return int(count)
-
-
-def differing(arithmetic: str) -> int:
-    """Examples that a healthy artifact answered otherwise on a software device, at most."""
-    null = _gpu_null.NULLS["software"][arithmetic]
-    return round((1 - null.agreement) * null.examples)
 
 
 def spread(shares: list[float]) -> str:
@@ -355,9 +350,9 @@ def facts() -> dict[str, list[str]]:
             f"for one call, it has {gpu.STEP_SECONDS:g} s, and a whole process has {gpu.LIMIT_SECONDS:g} s",
             "on this device, unless an earlier one covers more examples",
             f"by the same test at a level of {percent(_gpu_null.NULL_RED_AT)}",
-            f"of {_gpu_null.NULLS['software']['float'].examples} examples, none differed in float",
-            f"at most {differing('hybrid')} with hybrid arithmetic, and at most {differing('integer')} in integers",
-            "those with int16 activations",
+            f"their boxes overlap by an IoU of {SAME_IOU:g} or more",
+            f"their scores differ by at most {percent(ROUNDING)} of the largest one",
+            f"Continuous answers agree within {percent(ROUNDING)} of the largest one",
         ],
         "micro.md": [
             f"more than {percent(1 - _micro.MICRO_SHARE)} of them (exact binomial test)",

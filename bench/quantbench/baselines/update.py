@@ -13,7 +13,7 @@ from quantbench import gate
 from quantbench.baselines import overlays, seals
 from quantbench.baselines.accepted_value import Move, outgrown, without_outgrown
 from quantbench.baselines.files import Baseline, json_path, stored_hashes
-from quantbench.baselines.update_cell import degrees, taken, with_pooled_noise
+from quantbench.baselines.update_cell import degrees, of_devices, taken, with_pooled_noise
 from quantbench.core.arrays import Array
 from quantbench.core.distances import of_head, outputs_of
 from quantbench.core.environment import class_accepted, class_of, describe, today
@@ -344,10 +344,12 @@ class _Draft:
             floor_of: of each output; the main one is empty.
         """
         families = {cell.variant: cell.family for cell in cells}
+        scored = {cell.variant for cell in cells if Kind.ACCURACY in cell.verdicts or cell.failure is not None}
         for variant, family in families.items():
             now = {output: _max_drop(found(variant, family)) for output, found in floor_of.items()}
             accepted = AcceptedFloor(max_drop=now.pop(""), outputs=now)
-            self.kept[variant] = self.kept[variant].model_copy(update={"floor": accepted})
+            if variant in scored or self.kept[variant].floor is None:
+                self.kept[variant] = self.kept[variant].model_copy(update={"floor": accepted})
         changes = []
         for variant, entry in before.items():
             if entry.floor is None or (variant not in families and variant not in VARIANTS):
@@ -360,7 +362,7 @@ class _Draft:
                     unit = cells[0].outputs[output].unit if output in cells[0].outputs else cells[0].metric_unit
                     reason = "" if limit is None else limit.reason
                     id_ = named_output(cell_key(cells[0].model, variant), output)
-                    changes.append(LimitChange(id_, "", then, _max_drop(limit), unit, reason, variant in families))
+                    changes.append(LimitChange(id_, "", then, _max_drop(limit), unit, reason, variant in scored))
         return changes
 
     def take(
@@ -379,7 +381,7 @@ class _Draft:
             return
         score = base.measurements.get("score")
         there = "" if score is None else class_accepted(score.accepted)
-        if there not in ("", self._here):
+        if there not in ("", self._here) and not of_devices(cell):
             self.replaced[cell.id] = there
         self.kept[cell.variant] = entry
         for output, predictions in answers.items():
@@ -406,6 +408,7 @@ class _Draft:
                 "peak_memory": entry.peak_memory or base.peak_memory,
                 "by_machine": entry.by_machine or base.by_machine,
                 "counted": entry.counted or base.counted,
+                **{name: getattr(entry, name) for name in ("gpu", "gpu_agreement", "gpu_refusal")},  # by device
             }
         )
         for output, predictions in answers.items():

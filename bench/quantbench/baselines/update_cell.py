@@ -44,6 +44,9 @@ ENOUGH_DEGREES = MINIMUM_SEEDS - 1
 # Four of 93 artifacts, with int4 weights, counted up to 0.02 % more in another process: their kernels allocate memory.
 COUNTED_ALIKE = 0.0005
 FRESH = "sd over fresh processes of one run"
+# What a device makes of a file says nothing about which file is accepted, and machines may build it differently. A
+# latency has the hash of its own file.
+_OF_A_DEVICE = {Kind.GPU, Kind.LATENCY, Kind.TARGET}
 
 
 def taken(
@@ -75,7 +78,9 @@ def taken(
     agreement = cell.measurements.get("reference_agreement")
     conversion = cell.measurements.get("conversion_agreement")
     judged = Kind.STRUCTURE in cell.verdicts
-    of_stored = repeated or _takes_answers(moves)
+    answered = Kind.ACCURACY in cell.verdicts
+    of_the_file = old.artifact_sha256 is None or not of_devices(cell)
+    of_stored = (repeated and of_the_file) or _takes_answers(moves)
     return BaselineCell(
         measurements=measurements,
         latency=latency,
@@ -84,13 +89,13 @@ def taken(
         counted=counted,
         broken_promise=_broken_promise(cell) if judged else old.broken_promise,
         census=(cell.census if judged else None) or old.census,
-        artifact_sha256=cell.artifact_sha256,
-        reference_sha256=cell.reference_sha256,
+        artifact_sha256=cell.artifact_sha256 if of_the_file else old.artifact_sha256,
+        reference_sha256=cell.reference_sha256 if of_the_file else old.reference_sha256,
         trained_sha256=cell.trained_sha256 if of_stored else old.trained_sha256,
         training=(cell.training if of_stored else None) or old.training,
-        sources=cell.sources or old.sources,
-        reference_agreement=agreement.value if agreement else None,
-        conversion_agreement=conversion.value if conversion else None,
+        sources=(cell.sources if of_the_file else None) or old.sources,
+        reference_agreement=(agreement.value if agreement else None) if answered else old.reference_agreement,
+        conversion_agreement=(conversion.value if conversion else None) if answered else old.conversion_agreement,
         gpu=accepted_gpu(cell, old, report),
         gpu_agreement=gpu_agreement(cell, old, report),
         gpu_refusal=gpu_refusal(cell, old, report),
@@ -100,6 +105,11 @@ def taken(
         floor=old.floor,
         hand_edits=old.hand_edits,
     ), moves
+
+
+def of_devices(cell: Cell) -> bool:
+    """Whether a run judged nothing but what devices make of a cell's file."""
+    return bool(cell.verdicts) and set(cell.verdicts) <= _OF_A_DEVICE
 
 
 def _takes_answers(moves: list[Move]) -> bool:
@@ -166,7 +176,7 @@ def gpu_agreement(cell: Cell, old: BaselineCell, report: Report) -> dict[str, fl
     for device, name in _measured_gpus(cell, report):
         agreement = _agreement_to_accept(cell, old, device, name)
         found.pop(device.name, None)
-        if agreement is not None and gate.less_than_healthy(agreement, device, cell.census):
+        if agreement is not None and gate.below_healthy(agreement, cell.measurements, device, cell.census, name):
             found[device.name] = agreement.value
     return found
 
@@ -181,9 +191,14 @@ def accepted_gpu(cell: Cell, old: BaselineCell, report: Report) -> dict[str, Acc
         if agreement is None:
             continue
         of = (0, 0) if left is None else (int(left.value), left.n)
-        work = None if macs is None else int(macs.value)
+        compared = gate.compared_in(cell.measurements, name)
         found[device.name] = AcceptedGpu(
-            agreement=agreement.value, examples=agreement.n, left=of[0], operators=of[1], left_macs=work
+            agreement=agreement.value,
+            examples=agreement.n,
+            left=of[0],
+            operators=of[1],
+            left_macs=None if macs is None else int(macs.value),
+            compared=None if compared == "examples" else compared,
         )
     return found
 
@@ -191,9 +206,12 @@ def accepted_gpu(cell: Cell, old: BaselineCell, report: Report) -> dict[str, Acc
 def _agreement_to_accept(cell: Cell, old: BaselineCell, device: Device, name: str) -> Measurement | None:
     """Return the agreement to accept on a device; None where nothing was measured.
 
-    Where a slow device answered fewer examples than were accepted, and contradicts nothing, what was accepted stays.
+    Where a slow device answered fewer examples than were accepted, and contradicts nothing, what was accepted stays,
+    unless that compared whole examples of a detector.
     """
     measured, before = cell.measurements.get(of_output("gpu_agreement", name)), old.gpu.get(device.name)
+    if before is not None and before.compared is None and gate.compared_in(cell.measurements, name) == "detections":
+        return measured
     if measured is None or before is None or of_output("gpu_examples", name) not in cell.measurements:
         return measured
     judged = {one.verdict for one in cell.judgements if one.measurement == of_output("gpu_agreement", name)}
@@ -233,7 +251,8 @@ def latency_moves(
     """Move what of the latency changed, in place, for every number of threads that the run judged.
 
     Args:
-        same_artifact: whether the accepted artifact is that of the run, so that its levels on other hosts count.
+        same_artifact: whether the accepted artifact is that of the run, so that its levels on other hosts count; a
+            latency that names its own artifact is compared with that.
     """
     if Kind.LATENCY not in cell.verdicts:
         return []
@@ -248,13 +267,15 @@ def latency_moves(
         move = move_of(cell, name, before, value)
         moves.append(move)
         # Levels of other hosts count as long as they are of this artifact.
-        hosts = gate.hosts_with(before if same_artifact else None, host, measured.value)
-        own = {"artifact": cell.artifact_sha256}
+        of_before = None if before is None else before.artifact
+        same = same_artifact if of_before is None else of_before == cell.artifact_sha256
+        hosts = gate.hosts_with(before if same else None, host, measured.value)
+        of_run = {"artifact": cell.artifact_sha256}
         if move.moves:
-            latency[machine] = following(value, before).model_copy(update={"hosts": hosts, **own})
+            latency[machine] = following(value, before).model_copy(update={"hosts": hosts, **of_run})
         elif before is not None:
             kept = hosts is None or set(hosts) == set(before.hosts or {})
-            latency[machine] = before.model_copy(update=own if kept else {"hosts": hosts, **own})
+            latency[machine] = before.model_copy(update=of_run if kept else {"hosts": hosts, **of_run})
     return moves
 
 

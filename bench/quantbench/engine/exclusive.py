@@ -120,8 +120,8 @@ class Alone:
         if taken.refusal:
             return [gate.gpu_refused(subject, taken.refusal, device, accepted, taken.crashed)]
         contents, measured = result.outcomes[0].contents, dict(result.on_gpu(name))
-        census, pictures = contents.census if contents else None, cell.model.metric.takes == "boxes"
-        judged = gate.gpu(subject, measured, device, taken.failure, accepted, gpu_devices.required(), census, pictures)
+        census = contents.census if contents else None
+        judged = gate.gpu(subject, measured, device, taken.failure, accepted, gpu_devices.required(), census)
         return [judged, *gate.gpu_left(subject, measured, device, accepted)]
 
     # ------------------------------------------------------------ latency

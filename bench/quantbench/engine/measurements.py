@@ -31,6 +31,7 @@ from quantbench.records.measurements import (
     name_at,
     of_output,
 )
+from quantbench.reference.agreement import agreement
 from quantbench.reference.metrics import ROUNDING, Metric
 from quantbench.reference.model import ReferenceModel
 from quantbench.variants import FLOAT_CONTROL
@@ -282,17 +283,20 @@ def _pooled(by_process: list[Array], of: Callable[[Array], float], unit: str) ->
 def gpu(model: ReferenceModel, taken: OnGpu, on_cpu: Outcome) -> dict[str, Measurement]:
     """Return agreement with ``litert-cpu``, scores, work left on the CPU, milliseconds until read-back, their ratio.
 
-    And the number of examples, where a slow device answered fewer than it was asked.
+    And the number of examples, where a slow device answered fewer than it was asked, and of values or detections, where
+    agreement is a share of these.
     """
     if taken.failure or taken.predictions is None or on_cpu.predictions is None:
         return {}
     n, metric = len(taken.predictions), model.metric
-    value = metric.agreement(taken.predictions, on_cpu.predictions[:n], ROUNDING)
+    agreed = agreement(metric, taken.predictions, on_cpu.predictions[:n], ROUNDING)
     measurements = {
         **_scores(model, taken.predictions, on_cpu.predictions[:n]),
-        "gpu_agreement": Measurement(value=value, unit="fraction", n=n),
+        "gpu_agreement": Measurement(value=agreed.share, unit="fraction", n=n),
         "gpu_time": over_processes([1e3 * each for each in taken.seconds], "ms"),
     }
+    if agreed.of != "examples":
+        measurements["gpu_compared"] = Measurement(value=agreed.parts, unit=agreed.of, n=n)
     if n < taken.asked:
         measurements["gpu_examples"] = Measurement(value=n, unit="examples", n=taken.asked)
     if taken.operators:

@@ -43,8 +43,7 @@ from quantbench.gate._fidelity import (
     fidelity,
     is_distance_of,
 )
-from quantbench.gate._gpu import gpu, gpu_left, gpu_refused
-from quantbench.gate._gpu_null import less_than_healthy
+from quantbench.gate._gpu import below_healthy, compared_in, gpu, gpu_left, gpu_refused
 from quantbench.gate._hosts import LEAST_HOSTS, elsewhere, hosts_with, spread_of_hosts
 from quantbench.gate._instructions import (
     BY_OPERATOR,
@@ -245,10 +244,12 @@ __all__ = [
     "alarms",
     "answers_otherwise",
     "as_long",
+    "below_healthy",
     "beside_limits",
     "beside_share",
     "between_runs",
     "bound_of",
+    "compared_in",
     "confirmed",
     "conversion",
     "counted_alike",
@@ -294,7 +295,6 @@ __all__ = [
     "latency_beside",
     "latency_in_stages",
     "least_sd",
-    "less_than_healthy",
     "limit_alpha",
     "longer_in_turns",
     "longer_processes",

@@ -6,9 +6,21 @@ from typing import Literal, NamedTuple
 
 from quantbench.gate._agreement import RED_AT, fewer_than
 from quantbench.gate._common import Subject, beyond, same_reason
-from quantbench.gate._gpu_faults import seen_on, strided_pointwise, words
-from quantbench.gate._gpu_null import NULL_RED_AT, has_null, less_than_healthy, null_of
-from quantbench.records import AcceptedGpu, Action, BaselineCell, Census, Device, Judgement, Kind, Measurement, Verdict
+from quantbench.gate._gpu_faults import known_fault, seen_on
+from quantbench.gate._gpu_null import NULL_RED_AT, Null, less_than_healthy, null_of
+from quantbench.records import (
+    AcceptedGpu,
+    Action,
+    BaselineCell,
+    Census,
+    Compared,
+    Device,
+    Judgement,
+    Kind,
+    Measurement,
+    Verdict,
+)
+from quantbench.records.measurements import of_output
 
 
 def gpu(
@@ -19,22 +31,21 @@ def gpu(
     baseline: BaselineCell | None,
     required: bool = False,
     census: Census | None = None,
-    pictures: bool = False,
 ) -> Judgement:
     """Judge whether the GPU agrees with ``litert-cpu``.
 
     Red are fewer agreeing examples than were accepted on this device, beyond chance (Fisher's exact test, one-sided);
     where nothing was, and beside few accepted examples, fewer than of any healthy artifact on such a device. What a
-    known fault explains is a known limitation.
+    known fault explains is a known limitation. A share of values or of detections counts as one of so many examples:
+    those of one example change together.
 
     Args:
-        measured: ``gpu_agreement``, ``gpu_left``, ``gpu_left_macs`` and ``gpu_examples``; empty where nothing was
-            measured.
+        measured: ``gpu_agreement``, ``gpu_compared``, ``gpu_left``, ``gpu_left_macs`` and ``gpu_examples``; empty where
+            nothing was measured.
         device: the measured device; None where there is none.
         reason: why nothing was measured: no device, or how the process ended.
         required: whether a device must be present, so that its absence is an error.
         census: of the artifact, which tells whether a known fault applies.
-        pictures: whether one changed detection makes a whole picture differ.
     """
     if device is None:
         verdict = Verdict.ERROR if required else Verdict.UNJUDGED
@@ -48,11 +59,11 @@ def gpu(
         return _did_not_run(
             f"did not run on {device.name}, which supports none of its operators: the CPU computed everything"
         )
-    judged = _agreement(subject, measured, device, baseline, census, pictures)
+    judged = _agreement(subject, measured, device, baseline, census)
     macs = measured.get("gpu_left_macs")
     if macs is not None and macs.value == macs.n and macs.low is None:
         words = "the CPU computed all of its multiplications"
-        if judged.verdict is not Verdict.REGRESSED:
+        if judged.verdict not in (Verdict.REGRESSED, Verdict.UNSUPPORTED):
             return _did_not_run(f"did not run on {device.name}, which takes none of its work: {words}")
         judged = judged.model_copy(update={"message": f"{judged.message}; {words}"})
     return judged if judged.verdict is Verdict.REGRESSED else _runs_now(judged, subject, device, baseline)
@@ -202,13 +213,13 @@ def _agreement(
     device: Device,
     baseline: BaselineCell | None,
     census: Census | None,
-    pictures: bool,
 ) -> Judgement:
-    agreement, fewer = measured["gpu_agreement"], measured.get("gpu_examples")
-    accepted, faulty = _accepted(baseline, device, agreement.n), strided_pointwise(census)
-    low = less_than_healthy(agreement, device, census)
-    message = f"{device.label} agrees with litert-cpu on {100 * agreement.value:.2f} % of {agreement.n} examples"
-    held = _strictest(_held(accepted, device, census, pictures), agreement.n)
+    agreement, fewer, of = measured["gpu_agreement"], measured.get("gpu_examples"), compared_in(measured)
+    accepted, fault = _accepted(baseline, device, agreement.n, of), known_fault(census)
+    null = null_of(device, census, of)
+    low = less_than_healthy(agreement, null)
+    message = f"{device.label} agrees with litert-cpu on {100 * agreement.value:.2f} % of {_parts(measured)}"
+    held = _strictest(_held(accepted, device, null), agreement.n)
     if held is None:
         unknown = "nothing was accepted there, and how much is usual of such an artifact was not measured; not gated"
         look = Action(what="compare the answers that differ before you accept them")
@@ -225,33 +236,55 @@ def _agreement(
             return _judgement(Verdict.UNJUDGED, f"{message}{few} too few to tell, not gated", agreement)
         message += f"red below {_percent_of_red(least, agreement.n):.2f} % of {agreement.n}"
     verdict = Verdict.REGRESSED if red else Verdict.PASS
-    if faulty and low:
+    if fault is not None and low:
         known = seen_on(device) and (accepted is None or not red)
         verdict = Verdict.UNSUPPORTED if known else verdict
-        message += f"; {words(faulty)}{': a known limitation' * known}"
-    elif faulty and accepted is not None and less_than_healthy(_as_measured(accepted), device, census):
+        message += f"; {fault}{': a known limitation' * known}"
+    elif fault is not None and accepted is not None and less_than_healthy(_as_measured(accepted), null):
         verdict = Verdict.IMPROVED
-        message += "; its known fault with strides is mended, accept that"
+        message += f"; a known fault is mended, accept that: {fault}"
     warned = Action(what="wrong results: do not ship this file to such a GPU")
     actions = [warned, *subject.choices()] if verdict is Verdict.REGRESSED else []
     actions = subject.choices() if verdict is Verdict.IMPROVED else actions
     return _judgement(verdict, message, agreement, actions=actions)
 
 
-def _held(accepted: AcceptedGpu | None, device: Device, census: Census | None, pictures: bool) -> list[_Held]:
+def compared_in(measured: dict[str, Measurement], name: str = "") -> Compared:
+    """Return what a measured agreement is a share of.
+
+    Args:
+        name: of the device in the names of its measurements; empty for the first one.
+    """
+    parts = measured.get(of_output("gpu_compared", name))
+    return "examples" if parts is None else "detections" if parts.unit == "detections" else "values"
+
+
+def below_healthy(
+    agreement: Measurement, measured: dict[str, Measurement], device: Device, census: Census | None, name: str = ""
+) -> bool:
+    """Check whether less agrees on a device than of any healthy artifact there, beyond chance; see ``compared_in``."""
+    return less_than_healthy(agreement, null_of(device, census, compared_in(measured, name)))
+
+
+def _parts(measured: dict[str, Measurement]) -> str:
+    """Say what an agreement is a share of."""
+    examples, parts = f"{measured['gpu_agreement'].n} examples", measured.get("gpu_compared")
+    return examples if parts is None else f"{parts.value:,.0f} {parts.unit} in {examples}"
+
+
+def _held(accepted: AcceptedGpu | None, device: Device, null: Null | None) -> list[_Held]:
     """Return what agreement is held to: what was accepted on the device, or what healthy artifacts show.
 
     To both where no less than healthy was accepted, of fewer examples: of a small test set, or on a slow device.
     """
-    null = null_of(device, census)[0] if has_null(census, pictures) else None
-    healthy = [] if null is None else [_Held(*null, NULL_RED_AT, _lowest_healthy(device, census))]
+    healthy = [] if null is None else [_Held(null.agreement, null.examples, NULL_RED_AT, _lowest_healthy(device, null))]
     if accepted is None:
         return healthy
     words = f"{100 * accepted.agreement:.2f} % accepted"
     held = [_Held(accepted.agreement, accepted.examples, RED_AT, words)]
     if null is None or accepted.examples >= null.examples:
         return held
-    return held if less_than_healthy(_as_measured(accepted), device, census) else held + healthy
+    return held if less_than_healthy(_as_measured(accepted), null) else held + healthy
 
 
 def _strictest(held: list[_Held], examples: int) -> _Held | None:
@@ -267,24 +300,29 @@ def _percent_of_red(least: int, examples: int) -> float:
     return math.floor(1e4 * (1 - (least - 0.5) / examples)) / 100
 
 
-def _accepted(baseline: BaselineCell | None, device: Device, examples: int) -> AcceptedGpu | None:
-    """Return what was accepted on a device; older baselines hold low shares alone, and not of how many examples."""
+def _accepted(baseline: BaselineCell | None, device: Device, examples: int, compared: Compared) -> AcceptedGpu | None:
+    """Return what was accepted on a device; older baselines hold low shares alone, and not of how many examples.
+
+    And they compared whole examples of detectors, of which more differ than detections do: that says nothing of these.
+    """
     if baseline is None:
         return None
     low = baseline.gpu_agreement.get(device.name)
     older = None if low is None else AcceptedGpu(agreement=low, examples=examples)
-    return baseline.gpu.get(device.name, older)
+    accepted = baseline.gpu.get(device.name, older)
+    of_examples = accepted is not None and accepted.compared is None
+    return None if of_examples and compared == "detections" else accepted
 
 
 def _as_measured(accepted: AcceptedGpu) -> Measurement:
     return Measurement(value=accepted.agreement, unit="fraction", n=accepted.examples)
 
 
-def _lowest_healthy(device: Device, census: Census | None) -> str:
+def _lowest_healthy(device: Device, null: Null) -> str:
     """Say what an artifact is held to by healthy ones."""
-    null, kind = null_of(device, census)
-    lowest = f"healthy artifacts were never below {100 * null.agreement:g} % of {null.examples} on {kind} devices"
-    return lowest if kind == device.kind else f"{lowest}; on devices of the kind {device.kind} none were measured"
+    models = f"{null.models} model{'s' * (null.models > 1)}"
+    lowest = f"healthy artifacts of {models} were never below {100 * null.agreement:g} % on {null.kind} devices"
+    return lowest if null.kind == device.kind else f"{lowest}; on devices of the kind {device.kind} none were measured"
 
 
 def _judgement(

@@ -1,65 +1,63 @@
 """Know how far healthy artifacts differ from the CPU on each kind of device: the null of the judge of accelerators.
 
-Measured by ``python -m studies.gpu_null`` from what the baselines accepted, without artifacts of a known fault
-(:mod:`quantbench.gate._gpu_faults`); a test compares it with them. Two kinds of artifacts have none: with int16
-activations, of which LiteRT's accelerator was seen to compute operators wrong, and detectors, whose agreement counts
-whole pictures.
+``python -m studies.gpu_null`` measures it from what the baselines accepted, without artifacts of a known fault
+(:mod:`quantbench.gate._gpu_faults`), and writes :mod:`quantbench.gate._gpu_null_measured`; a test compares the two.
 """
 
 from typing import NamedTuple
 
 from quantbench.gate._agreement import fewer_than
-from quantbench.records import Census, Device, Measurement
+from quantbench.gate._gpu_null_measured import LOWEST
+from quantbench.records import Census, Compared, Device, Measurement
 
 # What an artifact computes with decides how far rounding takes it: a device may dequantize weights where the CPU
 # computes in integers.
-ARITHMETIC = ("float", "hybrid", "integer")
+ARITHMETIC = ("float", "hybrid", "integer", "int16")
 # Less strict than where something was accepted on the device: the lowest of many artifacts is a wide limit already.
 NULL_RED_AT = 0.01
 
 
 class Null(NamedTuple):
-    """The lowest agreement with litert-cpu of all healthy artifacts of a kind of device and arithmetic."""
+    """The lowest agreement with litert-cpu of all healthy artifacts of a kind of device and arithmetic.
+
+    Attributes:
+        examples: of the artifact that it was measured of.
+        models: number of models that the artifacts are of.
+        kind: of device.
+    """
 
     agreement: float
     examples: int
-
-
-# By kind of device, then by arithmetic. Only software devices could be measured so far.
-NULLS: dict[str, dict[str, Null]] = {
-    "software": {"float": Null(1.0, 200), "hybrid": Null(0.98, 200), "integer": Null(0.965, 200)},
-}
+    models: int
+    kind: str
 
 
 def arithmetic(census: Census | None) -> str | None:
     """Return what an artifact computes with, the most quantized of its operators; None where it is not known."""
-    seen = {one.precision for one in census.compute} if census else set()
+    if census is None:
+        return None
+    seen = {one.precision for one in census.compute}
+    if "integer" in seen and "int16" in census.activations:
+        return "int16"
     return next((each for each in reversed(ARITHMETIC) if each in seen), None)
 
 
-def has_null(census: Census | None, pictures: bool) -> bool:
-    """Check whether an artifact can be held to what others showed.
+def null_of(device: Device, census: Census | None, compared: Compared) -> Null | None:
+    """Return the null of a device and artifact; None where no artifact was measured that is compared and computes so.
 
-    Args:
-        pictures: whether one changed detection makes a whole picture differ.
+    The lowest of all kinds of devices stands for a kind that was never measured, the lowest of all arithmetic for an
+    unknown one.
     """
-    return not pictures and (census is None or "int16" not in census.activations)
-
-
-def null_of(device: Device, census: Census | None) -> tuple[Null, str]:
-    """Return the null of a device and artifact, and the kind of device that it was measured on.
-
-    The lowest of all kinds stands for a kind that was never measured, the lowest of all arithmetic for an unknown one.
-    """
-    kinds = [device.kind] if device.kind in NULLS else list(NULLS)
     computed = arithmetic(census)
     found = [
-        (null, kind) for kind in kinds for name, null in NULLS[kind].items() if computed is None or name == computed
+        Null(agreement, examples, models, kind)
+        for (kind, of, name), (agreement, examples, _, models) in LOWEST.items()
+        if of == compared and computed in (None, name)
     ]
-    return min(found, key=lambda pair: pair[0].agreement)
+    of_kind = [null for null in found if null.kind == device.kind]
+    return min(of_kind or found, key=lambda null: null.agreement, default=None)
 
 
-def less_than_healthy(agreement: Measurement, device: Device, census: Census | None) -> bool:
-    """Check whether fewer examples agree than of any healthy artifact on such a device, beyond chance (Fisher)."""
-    null, _ = null_of(device, census)
-    return fewer_than(agreement, null.agreement, null.examples) <= NULL_RED_AT
+def less_than_healthy(agreement: Measurement, null: Null | None) -> bool:
+    """Check whether less agrees than of any healthy artifact, beyond chance (Fisher); not known without a null."""
+    return null is not None and fewer_than(agreement, null.agreement, null.examples) <= NULL_RED_AT

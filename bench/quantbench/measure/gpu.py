@@ -6,8 +6,11 @@ a device that is slower. Each process times calls of the artifact and of its flo
 """
 
 import json
+import os
+import resource
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -23,6 +26,7 @@ from quantbench.build.store import Store, digest
 from quantbench.core import child_process
 from quantbench.core.arrays import Array, Inputs, length, rows
 from quantbench.core.environment import cpu
+from quantbench.core.threads import cores
 from quantbench.errors import BadInput
 from quantbench.measure import gpu_devices
 from quantbench.measure.accuracy import nonfinite_examples
@@ -39,7 +43,9 @@ ANSWER_SECONDS = 60.0  # for the examples after the first one
 STEP_SECONDS = 120.0  # to load a file, or for one call
 LIMIT_SECONDS = 600.0  # for a whole process, which is six calls on the slowest device
 _OWN_CRASHES = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
-_HANGS = "the driver hangs, or the machine is too busy"
+# Load for each core from which others are to blame: a software device alone makes one of about 1.
+_BUSY_LOAD = 2.0
+_COMPUTING = 0.5  # of the time of a process: then it does not wait for a driver
 _FACTS = "gpu.json"
 _PREDICTIONS = "predictions.npy"
 
@@ -257,7 +263,8 @@ def _run_worker(job: dict[str, Any]) -> _Done:
         raise GpuFailed(f"the device was lost: {gone[:300]}")
     if -done.returncode == signal.SIGALRM:
         step = "a call, or loading float32," if END_OF_VARIANT in done.stderr else "loading the file"
-        raise GpuFailed(f"{step} did not finish within {STEP_SECONDS:g} s: {_HANGS}")
+        why = why_late(done.cpu_share, _load(), in_a_step=True)
+        raise GpuFailed(f"{step} did not finish within {STEP_SECONDS:g} s: {why}")
     if done.returncode > 0 and (words := refusal(done.stderr)):
         raise Refused(words)
     if done.returncode > 0 and (lacks := no_adapter(done.stderr)):
@@ -265,7 +272,9 @@ def _run_worker(job: dict[str, Any]) -> _Done:
     if done.returncode != 0:  # the cause is near the end of LiteRT's log, after lines that have to be skipped
         raise GpuFailed(f"the GPU process {child_process.ended(done.returncode)}: {trouble(done.stderr)[:300]}")
     try:
-        seconds: dict[str, list[float]] = child_process.result(done)
+        seconds: dict[str, list[float]] = child_process.result(
+            child_process.Done([], done.returncode, done.stdout, done.stderr)
+        )
     except child_process.ChildFailed as error:
         raise GpuFailed(f"the GPU process {error}") from None
     return _Done(seconds, done.stderr.partition(END_OF_VARIANT)[0])
@@ -279,15 +288,53 @@ def _run_again(job: dict[str, Any]) -> _Done:
         raise GpuFailed(f"it ran in one process and not in another: {error}") from None
 
 
-def _finished(job: dict[str, Any]) -> child_process.Done:
+class _Ended(NamedTuple):
+    """Hold how a process ended: its status and outputs, and the share of its time in which it computed on a CPU."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+    cpu_share: float
+
+
+def _finished(job: dict[str, Any]) -> _Ended:
+    environment = gpu_devices.child_environment(job["driver"])
+    before, since = _cpu_seconds_of_children(), time.monotonic()
     try:
-        environment = gpu_devices.child_environment(job["driver"])
-        return child_process.start("quantbench.measure.gpu_worker", job, LIMIT_SECONDS, environment)
+        done = child_process.start("quantbench.measure.gpu_worker", job, LIMIT_SECONDS, environment)
     except child_process.ChildFailed as error:
-        raise GpuFailed(f"the GPU process {error}: {_HANGS}") from None
+        raise GpuFailed(f"the GPU process {error}: {why_late(0, _load(), in_a_step=False)}") from None
+    share = (_cpu_seconds_of_children() - before) / (time.monotonic() - since)
+    return _Ended(done.returncode, done.stdout, done.stderr, share)
 
 
-def _crash(done: child_process.Done) -> str:
+def why_late(cpu_share: float, load: float, in_a_step: bool) -> str:
+    """Say why a process took too long, and what to do.
+
+    A process that is stopped between its steps, each of which has a limit of its own, was not hanging.
+
+    Args:
+        cpu_share: time that it computed on a CPU, as a share of all.
+        load: of the machine, for each core.
+        in_a_step: whether one call, or loading one file, took too long.
+    """
+    if load >= _BUSY_LOAD:
+        return f"other programs keep the machine busy (load {load:.1f} for each core): run it again when they are done"
+    if not in_a_step or cpu_share >= _COMPUTING:
+        return "the device computes, but is too slow for this file: choose a faster one, or leave it out with --no-gpu"
+    return f"its driver hangs: install another version of it, or choose another driver with ${gpu_devices.CHOICE}"
+
+
+def _load() -> float:
+    return os.getloadavg()[0] / cores()
+
+
+def _cpu_seconds_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _crash(done: _Ended) -> str:
     """Say how LiteRT crashed while it loaded the variant, once it had a device; empty where it did not."""
     log = done.stderr
     if -done.returncode not in _OWN_CRASHES or END_OF_VARIANT in log or not adapter(log) or lost(log):

@@ -79,7 +79,7 @@ from quantbench.records._common import (
 )
 from quantbench.records._environment import Device, Environment, Load
 from quantbench.records._files import problems, read_record, schema, write_json
-from quantbench.records._gpu import AcceptedGpu
+from quantbench.records._gpu import AcceptedGpu, Compared
 from quantbench.records._instructions import BETWEEN, Counted, OperatorCount
 from quantbench.records._json_text import flat, json_text, rounded
 from quantbench.records._micro import AcceptedMicro, Micro, MicroAnswers, MicroRefusal
@@ -174,6 +174,7 @@ __all__ = [
     "CellTrend",
     "Census",
     "Change",
+    "Compared",
     "ComparedValue",
     "ComparisonAnswer",
     "Compiled",

@@ -78,6 +78,7 @@ CATALOGUE = (
     Entry("gpu_left", Kind.GPU, "operators left to the CPU by the GPU", _LOWER),
     Entry("gpu_left_macs", Kind.GPU, "multiplications left to the CPU by the GPU", _LOWER),
     Entry("gpu_examples", Kind.GPU, "examples that a slow GPU answered", noisy=True),
+    Entry("gpu_compared", Kind.GPU, "values or detections that agreement is a share of"),
     Entry("gpu_*", Kind.GPU, "on the GPU", noisy=True),
     Entry(RATIO, Kind.LATENCY, "latency ratio to float32", _LOWER, accepted=True, noisy=True, by_threads=True),
     Entry(
@@ -121,6 +122,7 @@ _SHOWN = {
     "gpu_score": "GPU score",
     "gpu_score_change": "GPU score minus CPU score",
     "gpu_examples": "examples that a slow GPU answered",
+    "gpu_compared": "compared with the CPU's",
     "gpu_left": "operators left to the CPU by the GPU",
     "gpu_left_macs": "multiplications left to the CPU by the GPU",
 }
