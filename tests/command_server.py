@@ -24,6 +24,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from multiprocessing import process, util
 from pathlib import Path
 from typing import Any, NoReturn
@@ -55,6 +56,7 @@ PLAIN, TENSORFLOW, _LOG = "s", "t", "log"  # sockets, and what the servers print
 _LONGEST = 2**20  # bytes of a request
 _TELL = forked_workers.TELL
 _DYING_SECONDS = 10.0
+_CALLS = 500  # of an artifact whose memory is measured: a tenth of the usual ones
 seconds_used = [0.0]  # by all commands so far, on the processors
 
 
@@ -314,6 +316,7 @@ def _answered(connection: socket.socket) -> dict[str, Any]:
 def _become(request: dict[str, Any]) -> None:
     """Make this process what ``python -m quantbench`` is in that folder and environment."""
     from quantbench.engine.workers import local
+    from quantbench.measure import memory
 
     os.environ.clear()
     os.environ.update(request["environment"])
@@ -324,6 +327,8 @@ def _become(request: dict[str, Any]) -> None:
     sys.argv = ["quantbench", *request["arguments"]]
     forked_workers.tell_where()
     local.cores = lambda: 1  # what LocalExecutor takes where no number is given
+    memory.measure = partial(memory.measure, processes=2)  # as few as have a spread; see measure/test_memory.py
+    memory.CALLS = _CALLS
     for finalizer in util._finalizer_registry.values():  # else they are those of the server, and ignored
         finalizer._pid = os.getpid()
 

@@ -149,7 +149,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         command_server.use(Path(config.workerinput["command_server"]))
     forks = not config.option.nightly
-    damage.share = 1.0 if config.option.nightly or "nightly" in config.option.markexpr else 1 / 6
+    damage.share = 1.0 if config.option.nightly or "nightly" in config.option.markexpr else 1 / 12
     for name in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:
         del os.environ[name]
 

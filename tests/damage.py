@@ -25,7 +25,7 @@ OTHERS = [None, True, False, *WORDS, [], {}, [[]], {"": 0}]
 
 
 share = 1.0  # of the examples that this run tries; the default run's is set in conftest.py
-FEWEST = 12  # that it tries of each kind in any case, if there are as many
+FEWEST = 10  # that it tries of each kind in any case, if there are as many
 
 
 def examples(number: int) -> settings:

@@ -1,7 +1,7 @@
 """Models of others, mutated by what they are made of: each is taken, or refused in one sentence; never anything else.
 
 What was put in on purpose, such as a function or an operator that writes, has to be refused wherever it was put.
-The default run tries a sixth of them (see :func:`damage.examples`), and a tenth of those that are opened in a process
+The default run tries a twelfth of them (see :func:`damage.examples`), and a tenth of those that are opened in a process
 of their own.
 """
 

@@ -397,7 +397,7 @@ def test_hdf5_that_reaches_out_or_unpacks_to_too_much_is_refused(
     ("change", "words"),
     [
         # Which limit comes first depends on the processor.
-        (endless_names, r"(reading it takes more than 3 s|reading it crashes HDF5|.*memory allocation failed)"),
+        (endless_names, r"(reading it takes more than 2 s|reading it crashes HDF5|.*memory allocation failed)"),
         (endless_tree, "reading it crashes HDF5"),
     ],
 )
@@ -406,7 +406,7 @@ def test_what_hdf5_itself_fails_on_is_met_in_another_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, container: str, change: Callable[[bytes], bytes], words: str
 ) -> None:
     monkeypatch.setattr(hdf5, "_asked", ASKED)
-    monkeypatch.setattr(hdf5, "_LIMIT_SECONDS", 3)
+    monkeypatch.setattr(hdf5, "_LIMIT_SECONDS", 2)
     if container == "m.h5":
         path = h5_file(tmp_path / "m.h5", model())
         path.write_bytes(change(path.read_bytes()))

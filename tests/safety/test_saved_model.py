@@ -161,8 +161,11 @@ def test_models_of_tensorflow_itself_are_not_refused(tf: Any, plain: Path, with_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("version", [pytest.param("2", marks=pytest.mark.nightly), "3"])
-def test_models_of_keras_are_not_refused(tf: Any, tmp_path: Path, version: str) -> None:
+@pytest.mark.parametrize(
+    ("version", "whole_network"),
+    [("3", False), *(pytest.param(version, True, marks=pytest.mark.nightly) for version in "23")],
+)
+def test_models_of_keras_are_not_refused(tf: Any, tmp_path: Path, version: str, whole_network: bool) -> None:
     if version == "2":
         keras = tf.keras
     else:
@@ -171,6 +174,7 @@ def test_models_of_keras_are_not_refused(tf: Any, tmp_path: Path, version: str) 
     layers = keras.layers
     image = [layers.Conv2D(4, 3), layers.BatchNormalization(), layers.DepthwiseConv2D(3), layers.UpSampling2D()]
     image += [layers.Resizing(8, 8), layers.SeparableConv2D(4, 3), layers.PReLU(), layers.GlobalMaxPooling2D()]
+    layer_by_layer = [layers.ZeroPadding2D(), layers.ReLU(6.0), layers.Dropout(0.1), layers.GlobalAveragePooling2D()]
     time = [layers.Embedding(10, 4), layers.LSTM(4, return_sequences=True), layers.GRU(4, return_sequences=True)]
     time += [layers.Bidirectional(layers.LSTM(3)), layers.LayerNormalization(), layers.Dense(2, "gelu")]
     query = keras.Input((8, 16))
@@ -179,7 +183,8 @@ def test_models_of_keras_are_not_refused(tf: Any, tmp_path: Path, version: str) 
             keras.Sequential([keras.Input((16, 16, 3)), *image]),
             keras.Sequential([keras.Input((8,)), *time]),
             keras.Model(query, layers.MultiHeadAttention(2, 8)(query, query)),
-            keras.applications.MobileNetV2(weights=None),
+            keras.Sequential([keras.Input((8, 8, 3)), *layer_by_layer, layers.Dense(3, "softmax")]),
+            *([keras.applications.MobileNetV2(weights=None)] if whole_network else []),
         ]
     ):
         folder = tmp_path / str(number)
@@ -187,7 +192,7 @@ def test_models_of_keras_are_not_refused(tf: Any, tmp_path: Path, version: str) 
             model.export(str(folder), format="tf_saved_model", verbose=False)
         else:
             model.export(folder)
-            if number < 3:  # with every layer's own functions; of MobileNetV2 that takes a minute
+            if number < 4:  # with every layer's own functions; of MobileNetV2 that takes a minute
                 whole = tmp_path / f"{number}-whole"
                 model.save(whole, save_format="tf")
                 saved_model.check(whole)
