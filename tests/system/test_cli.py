@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Quantbench
+from conftest import ROOT, Quantbench, run_quantbench
 from made_up_runs import answers, cell, measured, report, write
 
 HEAVY = ("tensorflow", "scipy", "numpy", "pytest", "quantbench.records")
@@ -97,8 +97,8 @@ def test_bad_input_gets_its_sentence_and_status(
     assert done.status == status
 
 
-def test_an_unwritable_report_folder() -> None:
-    command = [sys.executable, "-m", "pytest", "bench", "--variants=float32", "--report-dir=/proc/no"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+def test_an_unwritable_report_folder(tmp_path: Path) -> None:
+    words = ["bench", "--variants=float32", "--report-dir=/proc/no"]
+    done = run_quantbench(store=tmp_path, first=f"import pytest; raise SystemExit(pytest.main({words}))")
     assert done.returncode == 4
     assert "--report-dir: cannot write to /proc/no" in done.stdout + done.stderr
