@@ -31,7 +31,7 @@ from quantbench.records import (
 from quantbench.reference.metrics import Metric
 
 # A run of a hundred cells that are all in the store ends before the first, which would cost it a tenth of its time.
-_SAVE_SECONDS = 5.0
+_SAVE_SECONDS = 10.0
 # A save writes all cells, so of many cells it takes long: at most a twentieth of the time goes into saving.
 _SAVE_REST = 19
 _SAVE_EACH = 0.002  # seconds for each cell, until a save was timed
