@@ -82,7 +82,9 @@ def use(folder: Path) -> None:
 def _started() -> Path:
     kept = tempfile.TemporaryDirectory(prefix="qb-")  # short: paths of sockets may have 107 letters
     folder = Path(kept.name)
-    seen = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    # As most commands: see conftest.surroundings.
+    left_out = ("PYTHONUNBUFFERED", "QUANTBENCH_VULKAN", "QUANTBENCH_REQUIRE_GPU")
+    seen = {name: value for name, value in os.environ.items() if name not in left_out}
     seen |= {
         "PYTHONPATH": str(Path(__file__).parents[1] / "bench"),
         "OPENBLAS_NUM_THREADS": "1",
@@ -260,6 +262,7 @@ def _import() -> None:
     import typer.main
     from quantbench.cli.app import app
     from quantbench.core.environment import own_cpu
+    from quantbench.measure import gpu_devices
     from quantbench.records._common import Record
     from quantbench.reference.model import load_models
     from quantbench.report.html.templating import environment
@@ -269,6 +272,7 @@ def _import() -> None:
     for record in _below(Record):
         record.model_rebuild()
     own_cpu()
+    gpu_devices.find()
     for name in environment().list_templates():
         environment().get_template(name)
     load_models(Path(__file__).parents[1] / "models")["seed_cnn"].pack()
@@ -313,13 +317,22 @@ def _answered(connection: socket.socket) -> dict[str, Any]:
     os._exit(0)
 
 
+def _drivers() -> dict[str, str]:
+    """What says which devices are found: the user's choice, and what loaders of drivers and libraries read."""
+    read = ("QUANTBENCH_VULKAN", "QUANTBENCH_OPENVINO", "VK_", "LD_", "XDG_DATA", "PATH")
+    return {name: value for name, value in os.environ.items() if name.startswith(read) and value}
+
+
 def _become(request: dict[str, Any]) -> None:
     """Make this process what ``python -m quantbench`` is in that folder and environment."""
     from quantbench.engine.workers import local
-    from quantbench.measure import memory
+    from quantbench.measure import gpu_devices, memory
 
+    drivers = _drivers()
     os.environ.clear()
     os.environ.update(request["environment"])
+    if _drivers() != drivers:  # the server's own list of devices is not this command's
+        gpu_devices.find.cache_clear()
     os.chdir(request["cwd"])
     sys.path[0] = process.ORIGINAL_DIR = os.getcwd()
     more = os.environ.get("PYTHONPATH", "").split(os.pathsep)
