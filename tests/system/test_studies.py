@@ -1,5 +1,6 @@
 """The studies: what they print of made-up points, and one small real measurement each."""
 
+import importlib
 import json
 import re
 import subprocess
@@ -7,7 +8,8 @@ import sys
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from quantbench.reference.model import load_models
 from quantbench.variants import VARIANTS
 from studies import (
     _common,
+    _parts,
     _waiting,
     accelerators,
     bare,
@@ -30,6 +33,7 @@ from studies import (
     cluster_scaling,
     cluster_simulation,
     evaluation_cost,
+    gate_time,
     growth,
     instruction_counts,
     keras3_quantization,
@@ -418,3 +422,50 @@ def test_events_of_dumps_are_added_up() -> None:
     assert instruction_counts.events([dump.format("summary"), dump.format("totals")]) == {"Ir": 10, "Dr": 4}
     with pytest.raises(ValueError, match="without events"):
         instruction_counts.events(["fn=(1) f\n"])
+
+
+def test_a_part_of_a_run_counts_its_own_seconds_and_not_those_of_the_parts_within_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    module = SimpleNamespace()
+
+    def inner() -> None:
+        now[0] += 3
+
+    def outer() -> None:
+        now[0] += 1
+        module.inner()
+        now[0] += 1
+
+    module.inner, module.outer = inner, outer
+    monkeypatch.setitem(sys.modules, "made_up_module", cast("ModuleType", module))
+    _parts.install([("made_up_module", "inner", "within"), ("made_up_module", "outer", "around")], lambda: now[0])
+    module.outer()
+    module.inner()
+    spent, calls = dict(_parts.spent), dict(_parts.calls)
+    _parts.spent.clear()
+    _parts.calls.clear()
+    assert spent == {"within": 6, "around": 2}
+    assert calls == {"within": 2, "around": 1}
+
+
+def test_every_part_of_a_run_names_a_function_that_is_there() -> None:
+    for module, path, _ in (*_parts.IN_WORKERS, *_parts.IN_THE_RUN):
+        found: object = importlib.import_module(module)
+        for name in path.split("."):
+            found = getattr(found, name)
+        assert callable(found), path
+
+
+def test_where_the_time_of_a_run_goes_says_what_each_part_took_and_what_was_idle() -> None:
+    seconds = {"memory": 30.0, _parts.START: 1.0}
+    cell = {"what": "m/v", "begun": 5.0, "ended": 45.0, "seconds": seconds, "calls": {"memory": 2}, "process": "7"}
+    of_run = {"judged": 2.0, _parts.VALGRIND: 20.0}
+    run = {"what": gate_time.RUN, "begun": 0.0, "ended": 60.0, "seconds": of_run, "calls": {}, "process": "6"}
+    text = "\n".join(gate_time.report(["-m", "not nightly"], 60.0, 5.0, [run, cell]))
+    assert "1 cells" in text
+    assert re.search(r"56 core seconds, 31 of them in workers", text)
+    assert re.search(r"\| memory +\| 30.0 +\| 53.6% +\| 2 ", text)
+    assert re.search(r"the run's own process, besides +\| 3.0 ", text), "what valgrind took is not its own"
+    assert re.search(r"\| 1 +\| 1 +\| 40 s +\| 5 s +\| 45 s", text)

@@ -72,13 +72,17 @@ class Budget:
 
     def limit_alpha(self) -> float:
         """Return the p-value at which a release limit is red: the same in a shard, in the whole run and when merged."""
+        return gate.limit_alpha(self._whole, self._limits)
+
+    @cached_property
+    def _limits(self) -> int:
+        """Count the release limits of the whole run."""
         cells = [cell for cell in self._plan.whole.values() if Kind.ACCURACY in cell.kinds and cell.control]
-        limits = sum(
+        return sum(
             model.floor(cell.variant.name, cell.variant.family) is not None
             for cell in cells
             for model in by_output(cell.model).values()
         )
-        return gate.limit_alpha(self._whole, limits)
 
     def latency_share(self) -> float:
         """The p-value at which a latency is red, whatever the scores do."""
