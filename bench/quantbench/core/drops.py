@@ -13,7 +13,6 @@ from typing import Protocol
 import numpy as np
 
 from quantbench.core.arrays import Array
-from quantbench.core.special import functions
 from quantbench.core.stats import Paired, normal_quantile, p_above, pair, t_quantile
 
 BOOTSTRAP_ROUNDS = 200
@@ -192,7 +191,8 @@ def _poisson_difference_tail(least: int, first: float, second: float) -> float:
     Args:
         first, second: means of the two counts.
     """
-    special = functions()
+    from scipy import special  # of which scipy.stats, slower to load, makes the same
+
     width = 10 * math.sqrt(second) + 20  # beyond it lies less than 1e-20
     counts = np.arange(max(0, int(second - width)), int(second + width) + 1)
     occurs = np.exp(special.xlogy(counts, second) - second - special.gammaln(counts + 1))
