@@ -30,7 +30,6 @@ _PACKAGES = ("numpy", "scipy", "pycocotools")
 _CODE = (
     "quantbench.core.arrays",
     "quantbench.core.drops",
-    "quantbench.core.special",
     "quantbench.core.stats",
     "quantbench.engine.kept",
     "quantbench.engine.on_micro",
