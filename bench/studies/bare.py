@@ -38,9 +38,16 @@ def one_cell(cell: str, shared: Path) -> str:
     try:
         artifact = VARIANTS[variant].make(StoreWorkbench(model, 0, None, Store(shared)))
         infer(artifact, LiteRT(artifact).prepare(model.prepare(model.pack().test.x)), model.stateful)
-    except (Unsupported, *REFUSING) as refusal:
+    except Exception as refusal:
+        if not is_refusal(refusal):
+            raise
         return f"{cell}: {' '.join(str(refusal).split())[:100]}"
     return ""
+
+
+def is_refusal(error: Exception) -> bool:
+    """Check whether a run would count an error of a converter or of LiteRT as what they do not support."""
+    return isinstance(error, (Unsupported, *REFUSING)) or type(error).__name__ == "ConverterError"
 
 
 def infer(artifact: bytes, inputs: list[Array], stateful: bool) -> list[Array]:

@@ -268,6 +268,13 @@ def test_the_table_of_what_evaluation_costs() -> None:
 
 @pytest.mark.nightly
 @pytest.mark.slow
+def test_what_a_converter_refuses_does_not_end_a_bare_script() -> None:
+    refused = type("ConverterError", (Exception,), {})("'tfl.transpose_conv' op operand #1 must be")
+    assert bare.is_refusal(refused)
+    assert bare.is_refusal(RuntimeError("failed to prepare"))
+    assert not bare.is_refusal(KeyError("a fault of the script"))
+
+
 def test_a_bare_script_makes_and_runs_the_same_cells(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bare.main(["--cells", "seed_cnn/ptq_float16,lstm/ptq_static_wi8_ai16"])
     told = json.loads(capsys.readouterr().out)
