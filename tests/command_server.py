@@ -319,7 +319,7 @@ def _answered(connection: socket.socket) -> dict[str, Any]:
 
 def _drivers() -> dict[str, str]:
     """What says which devices are found: the user's choice, and what loaders of drivers and libraries read."""
-    read = ("QUANTBENCH_VULKAN", "QUANTBENCH_OPENVINO", "VK_", "LD_", "XDG_DATA", "PATH")
+    read = ("QUANTBENCH_VULKAN", "QUANTBENCH_OPENVINO", "VK_", "LD_", "XDG_", "PATH", "HOME")
     return {name: value for name, value in os.environ.items() if name.startswith(read) and value}
 
 

@@ -1,5 +1,6 @@
 """What takes long to compute from stored answers is recalled, and only for the very same answers."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -80,3 +81,22 @@ def test_metrics_that_count_right_answers_are_not_kept(tmp_path: Path) -> None:
         of, answers, answers, lambda: compared(of.metric, answers, answers, answers)
     )
     assert not (tmp_path / "none").exists()
+
+
+def test_a_metric_of_the_users_own_is_computed_each_time(tmp_path: Path) -> None:
+    def value(predictions: Array, labels: Array) -> float:
+        return 2.0 * float(np.mean(np.abs(predictions - labels)))
+
+    store, seen = Store(tmp_path), gate.drop_seen(MEAN_ABSOLUTE_ERROR, LABELS, {0: OWN}, {0: CONTROL}, False, None)
+    renamed = replace(MEAN_ABSOLUTE_ERROR, name="mine:value")
+    for metric in (replace(MEAN_ABSOLUTE_ERROR, value=value), renamed):
+        times = []
+
+        def anew(times: list[int] = times) -> gate.DropSeen | None:
+            times.append(1)
+            return seen
+
+        for _ in range(2):
+            Kept(store).drop_seen(model(metric=metric), {"own": {0: OWN}}, {}, anew)
+        assert len(times) == 2
+    store.release()

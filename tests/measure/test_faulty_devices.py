@@ -74,15 +74,15 @@ def test_a_few_wrong_answers_and_fewer_operators_are_red(
         (
             "seed_cnn",
             "ptq_static_wi8_ai16",
-            None,
-            "agrees with litert-cpu on 80.00 % of 20 examples; healthy artifacts",
+            AcceptedGpu(agreement=1.0, examples=200, left=6, operators=7),
+            "agrees with litert-cpu on 80.00 % of 20 examples; 100.00 % accepted",
         ),
     ],
 )
 def test_wrong_answers_are_red_of_detectors_and_of_int16_activations(
     name: str,
     variant: str,
-    before: AcceptedGpu | None,
+    before: AcceptedGpu,
     compared: str,
     device: Device,
     store: Path,
@@ -97,7 +97,7 @@ def test_wrong_answers_are_red_of_detectors_and_of_int16_activations(
         if faults:
             with_faults(faults, tmp_path, monkeypatch)
         _, measured = measured_there(model, artifact, device)
-        known = BaselineCell() if before is None else BaselineCell(gpu={device.name: before})
+        known = BaselineCell(gpu={device.name: before})
         judged.append(gate.gpu(SUBJECT, measured, device, "", known, False, census))
     assert judged[0].verdict != "regressed", judged[0].message
     assert judged[1].verdict == "regressed", judged[1].message

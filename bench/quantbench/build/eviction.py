@@ -109,7 +109,9 @@ def clear_if_changed(store: Store, limit: float) -> Cleared | None:
     if not cleared.spared and not _made(store, HELD, "*.lock"):
         with suppress(OSError):  # then the next run looks again
             files.replace(store.root / _CLEAR, str(limit), inside=store.root)
-            os.utime(store.root / _CLEAR, ns=(began - _CLOCKS, began - _CLOCKS))
+            ahead = (store.root / _CLEAR).stat().st_mtime_ns - time.time_ns()  # of the clock that dates the shards
+            last = began + min(ahead, 0) - _CLOCKS
+            os.utime(store.root / _CLEAR, ns=(last, last))
     return cleared
 
 

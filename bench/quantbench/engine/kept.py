@@ -7,7 +7,7 @@ data and the code alone, which together are its key, so that what is recalled is
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,12 @@ from quantbench.core.drops import MeanDrop
 from quantbench.core.environment import cpu
 from quantbench.engine.hashes import hashes_of
 from quantbench.records import MicroAnswers
+from quantbench.reference.metrics import BY_NAME
 from quantbench.reference.metrics import CODE as METRICS
 from quantbench.reference.model import ReferenceModel
 
 _FILE = "kept.json"
+_METRICS = "quantbench.reference.metrics."
 _PACKAGES = ("numpy", "scipy", "pycocotools")
 _CODE = (
     "quantbench.core.arrays",
@@ -42,7 +44,10 @@ _CODE = (
 
 @dataclass(frozen=True)
 class Kept:
-    """Recall results from a store, or compute them now; those of metrics that count right answers take no time."""
+    """Recall results from a store, or compute them now.
+
+    Those of metrics that count right answers take no time, and a metric of the user's own may change unseen.
+    """
 
     store: Store
 
@@ -59,7 +64,7 @@ class Kept:
             answers: cell and control -> seed -> predictions of one output.
             facts: what else it is computed from.
         """
-        if model.metric.correct is not None:
+        if not _keepable(model):
             return make()
         arrays = {f"{which} {seed}": array for which, of in answers.items() for seed, array in of.items()}
 
@@ -74,7 +79,7 @@ class Kept:
         self, model: ReferenceModel, new: Array, reference: Array, make: Callable[[], MicroAnswers]
     ) -> MicroAnswers:
         """Return how TFLite-Micro's answers compare with the reference kernels'."""
-        if model.metric.correct is not None:
+        if not _keepable(model):
             return make()
         arrays = {"new": new, "reference": reference}
         found = self._through(model, {"what": "compared"}, arrays, lambda: make().model_dump(mode="json"))
@@ -95,6 +100,14 @@ class Kept:
             "cpu": cpu(),
         }
         return self.store.remember(recipe, lambda: {_FILE: json.dumps(make()).encode()}, _read)
+
+
+def _keepable(model: ReferenceModel) -> bool:
+    """Whether what takes long is a function of the key: the code of a metric of the user's own may be in any file."""
+    metric = model.metric
+    computes = [getattr(metric, field.name) for field in fields(metric) if field.name != "predict"]
+    own = [each for each in computes if callable(each) and not each.__module__.startswith(_METRICS)]
+    return metric.correct is None and metric.name in BY_NAME and not own
 
 
 def _read(folder: Path, _cached: bool) -> Any:

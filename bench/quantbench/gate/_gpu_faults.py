@@ -45,7 +45,9 @@ def _strided_pointwise(census: Census) -> list[int]:
     They are convolutions of one by one with a larger stride whose weights are not converted to float before: integer
     and hybrid ones. The same in float, and larger kernels with a stride, are right (``studies.gpu_stride``).
     """
-    found = []
+    found: list[int] = []
+    if "int16" in census.activations:  # none of its convolutions is taken
+        return found
     for one in census.compute:
         if one.operator != "CONV_2D" or one.precision == "float" or one.shape[1:3] != [1, 1]:
             continue

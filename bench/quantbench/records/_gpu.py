@@ -6,7 +6,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from quantbench.records._common import Record
 
-# What an agreement is a share of: whole examples, their values (as pixels, or positions of a text), or detections.
+# What an agreement is a share of: whole examples, their values, as pixels, or detections.
 Compared = Literal["examples", "values", "detections"]
 
 
