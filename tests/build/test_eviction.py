@@ -78,6 +78,20 @@ def test_a_store_in_which_nothing_changed_is_not_looked_through_again(tmp_path: 
     assert not (store.root / ".held" / "dead.lock").exists()
 
 
+def test_what_is_stored_is_seen_where_the_clock_of_the_files_lags(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, now = filled(tmp_path, {"a": HOUR}), time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: now() + 60 * 10**9)
+    limit = 1.5 * one_entry(store)
+    quiet(store)
+    assert clear_if_changed(store, limit) is not None
+    assert clear_if_changed(store, limit) is None
+    filled(tmp_path, {"b": 2 * HOUR})
+    assert clear_if_changed(store, limit) is not None
+    assert there(store, "a", "b") == [True, False]
+
+
 def test_what_a_living_run_needs_is_looked_for_again(tmp_path: Path) -> None:
     store = filled(tmp_path, {"a": HOUR})
     store.lease()
