@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 
 from quantbench import files, gate
-from quantbench.baselines import derived, exceptions, overlays, seals, target_answers
+from quantbench.baselines import derived, exceptions, measured, overlays, seals, target_answers
 from quantbench.baselines.files import of_another, output_stored, too_few_repeats
 from quantbench.core.arrays import Array
 from quantbench.core.distances import are_stored_outputs, of_head, owner
@@ -67,16 +67,34 @@ def _files(models: dict[str, ReferenceModel], folder: Path) -> Iterator[Finding]
     for path in sorted(folder.iterdir()):
         if path.name == target_answers.FOLDER and path.is_dir():
             continue  # see below
-        if path.suffix not in (".json", ".npz") or path.name.startswith(".") or path.is_dir():
+        if path.suffix not in (".json", ".npz", measured.SUFFIX) or path.name.startswith(".") or path.is_dir():
             yield Finding(path, "", "not a baseline file", "remove it")
         elif path.stem not in models:
             yield Finding(
                 path, "", f"there is no model {path.stem}", "remove the file, or give the model's --model-dir"
             )
-        elif path.suffix == ".npz" and not path.with_suffix(".json").exists():
-            yield Finding(path, "", f"predictions without {path.stem}.json", _RESTORE)
+        elif path.suffix != ".json" and not path.with_suffix(".json").exists():
+            what = "predictions" if path.suffix == ".npz" else measured.WHAT
+            yield Finding(path, "", f"{what} without {path.stem}.json", _RESTORE)
         elif path.suffix == ".json" and not path.with_suffix(".npz").exists():
             yield Finding(path, "", f"values without {path.stem}.npz", _RESTORE)
+        elif path.suffix == measured.SUFFIX:
+            yield from _measured(path)
+
+
+def _measured(path: Path) -> Iterator[Finding]:
+    """Check what was measured of accepted artifacts: that it can be read, and that all of them are accepted still."""
+    try:
+        groups = measured.load(path, path.stem)
+        accepted = measured.artifacts_of(read_record(path.with_suffix(".json"), BaselineFile, "baseline"))
+    except BadInput as error:
+        if str(error).startswith(str(path)):  # the other file is checked below
+            yield Finding(path, "", str(error).removeprefix(f"{path}: "), _RESTORE)
+        return
+    others = {sha256 for group in groups for sha256 in group.results} - accepted
+    if others:
+        what = f"measurements of {len(others)} artifacts that are not accepted any more, such as {min(others)[:12]}"
+        yield Finding(path, "", what, "accept a run again", note=True)
 
 
 def _answers(folder: Path) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from quantbench.baselines import files as baseline_files
 from quantbench.baselines.effective import load_current
 from quantbench.baselines.files import Baseline, json_path
+from quantbench.baselines.measured import AtHand, at_hand
 from quantbench.core.distances import owner
 from quantbench.errors import BadInput
 from quantbench.records import BaselineCell, BaselineFile, read_record
@@ -206,11 +207,13 @@ class InForce:
         by_model: of the working tree, or of the merge base.
         fingerprints: model -> hash of what it is judged by; empty where there is nothing.
         notes: what the reader of the report has to know of them.
+        measured: of their artifacts, from the same place.
     """
 
     by_model: dict[str, Baseline] = field(default_factory=dict)
     fingerprints: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    measured: AtHand = field(default_factory=AtHand)
 
 
 def in_force(own: Path, ref: str, models: Iterable[ReferenceModel], known: Collection[str]) -> InForce:
@@ -227,7 +230,8 @@ def in_force(own: Path, ref: str, models: Iterable[ReferenceModel], known: Colle
     """
     if not ref:
         loaded = {model.name: load_current(own, model) for model in models}
-        return InForce(loaded, {name: baseline_files.fingerprint(own, name) for name in loaded})
+        fingerprints = {name: baseline_files.fingerprint(own, name) for name in loaded}
+        return InForce(loaded, fingerprints, measured=at_hand(own, loaded))
     with at_merge_base(ref, own) as base:
         found = {model.name: base.load(model) for model in models}
         whole = sum((changed for _, changed in found.values()), Changes())
@@ -235,6 +239,7 @@ def in_force(own: Path, ref: str, models: Iterable[ReferenceModel], known: Colle
             {name: baseline for name, (baseline, _) in found.items()},
             {name: base.fingerprint(name) for name in found},
             base.notes(whole, base.gone(known)),
+            at_hand(base.folder, found),
         )
 
 
@@ -290,7 +295,7 @@ def _taken_out(top: Path, commit: str, path: str, into: Path) -> Path:
     listed = _git(top, "ls-tree", "-z", f"{commit}:{inside}") or ""
     for entry in filter(None, listed.split("\0")):
         facts, _, name = entry.partition("\t")
-        if not facts.startswith("100") or not re.fullmatch(r"[^/]+\.(json|npz)", name):  # a link is no file
+        if not facts.startswith("100") or not re.fullmatch(r"[^/]+\.(json|npz|xz)", name):  # a link is no file
             continue
         content = _git_bytes(top, "cat-file", "blob", facts.split()[2])
         if content is None or len(content) > _LARGEST:

@@ -99,7 +99,8 @@ def update(
     """
     from quantbench.baselines.files import save
     from quantbench.baselines.update import check_length
-    from quantbench.engine.accepted import keep_artifacts
+    from quantbench.engine.accepted import keep_artifacts, keep_measured
+    from quantbench.reference.model import load_models
     from quantbench.report.baseline_review import render
 
     if not reason.strip():
@@ -111,7 +112,9 @@ def update(
     )
     for proposal in proposals:
         save(baseline_dir, proposal.file, proposal.predictions)
-    keep_artifacts([proposal.file for proposal in proposals], run)
+    accepted = [proposal.file for proposal in proposals]
+    keep_artifacts(accepted, run)
+    keep_measured(baseline_dir, accepted, load_models(model_dir), run if run.is_dir() else run.parent)
     typer.echo(render(comparison, proposals, True, left_out), nl=False)
 
 

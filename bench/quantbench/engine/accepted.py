@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from quantbench.baselines import measured
 from quantbench.build import packages
 from quantbench.build.artifact import ARTIFACT
 from quantbench.build.store import Store, default_root, digest
@@ -15,6 +16,7 @@ from quantbench.errors import BadInput
 from quantbench.files import is_folder
 from quantbench.records import BaselineCell, BaselineFile, InTurns, cell_key, parts
 from quantbench.records.origins import HARNESS, RUNTIME
+from quantbench.reference.model import ReferenceModel
 
 LITERT, NIGHTLY = "ai-edge-litert", "ai-edge-litert-nightly"
 KIND = "accepted artifact"
@@ -104,6 +106,22 @@ def keep_artifacts(baselines: Iterable[BaselineFile], folder: Path) -> None:
     ]
     with suppress(OSError):  # what is accepted does not depend on a cache that can be written
         pin(asked, Store(default_root()), folder)
+
+
+def keep_measured(
+    baseline_dir: Path, accepted: Iterable[BaselineFile], models: Mapping[str, ReferenceModel], folder: Path
+) -> None:
+    """Keep beside baselines that were just written what was measured of their artifacts, as far as it is at hand.
+
+    Args:
+        folder: of the accepted run, which left what it measured, and has a store of its own where it used no cache.
+
+    Raises:
+        BadInput: a file is damaged, or cannot be written.
+    """
+    own = folder / artifacts.STORE
+    stores = [Store(root) for root in (own, default_root()) if is_folder(root)]
+    measured.keep(baseline_dir, accepted, models, folder, stores)
 
 
 def touch(asked: Iterable[Wanted], store: Store) -> None:

@@ -15,7 +15,7 @@ from quantbench.build.eviction import GB, clear_if_changed
 from quantbench.core import streams, walls
 from quantbench.core.options import RunOptions
 from quantbench.core.signals import in_a_hurry, stop_asked, undisturbed
-from quantbench.engine.accepted import keep_artifacts
+from quantbench.engine.accepted import keep_artifacts, keep_measured
 from quantbench.engine.context import HeldStore
 from quantbench.engine.interim_report import Recording
 from quantbench.engine.results import CellResult, Results
@@ -187,6 +187,17 @@ def no_baselines_note(folder: Path) -> list[str]:
     return [f"--baseline-dir: no such folder: {folder}, so that no cell has a baseline"]
 
 
+def as_accepted_note(counts: Mapping[str, int]) -> list[str]:
+    """Say what was taken from the baselines instead of being measured by this run."""
+    if not counts:
+        return []
+    parts = [f"{what} of {count}" for what, count in counts.items()]
+    return [
+        f"not measured by this run, as artifact, model, data, code, packages, system and processor are those that were "
+        f"accepted: {', '.join(parts)} artifacts; --no-cache measures them"
+    ]
+
+
 def seals_note(folder: Path, baselines: Mapping[str, baseline_files.Baseline]) -> list[str]:
     """Which baselines carry no seals, so that an edit by hand would not be seen in them."""
     bare = [name for name, baseline in baselines.items() if baseline.file is not None and not baseline.sealed]
@@ -258,7 +269,9 @@ def accept(
         ]
         for proposal in proposals:
             baseline_files.save(where, proposal.file, proposal.predictions)
-        keep_artifacts([proposal.file for proposal in proposals], folder)
+        accepted = [proposal.file for proposal in proposals]
+        keep_artifacts(accepted, folder)
+        keep_measured(where, accepted, models, folder)
     except BadInput as error:
         return status or Exit.BAD_INPUT, [f"baselines not updated: {error}"]
     moved = sum(move.moves for proposal in proposals for move in proposal.moves)

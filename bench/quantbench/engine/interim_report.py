@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from quantbench import gate
 from quantbench.core.arrays import Array
@@ -45,6 +45,7 @@ class Header:
     Attributes:
         since, started: start time, on this process's clock and as a date.
         selection: what the user chose cells by, in words.
+        as_accepted: see :class:`quantbench.records.Report`.
     """
 
     run: str
@@ -52,6 +53,7 @@ class Header:
     started: str
     selection: str = ""
     shard: Shard | None = None
+    as_accepted: Mapping[str, int] = field(default_factory=dict)
 
 
 class Recording:
@@ -129,6 +131,7 @@ class Recording:
                 "models": {cell.model.name: hashes_of(cell.model) for cell in self._planned.values()},
                 "notes": notes,
                 "shard": header.shard,
+                "as_accepted": dict(header.as_accepted),
                 "pooled": self._budget.pooled,
                 "targets": dict(self._targets()),
                 "cells": self.cells(),

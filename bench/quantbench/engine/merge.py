@@ -11,6 +11,7 @@ A control built by several shards counts once, as reported by the shard assigned
 """
 
 import datetime
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -206,6 +207,7 @@ class Whole:
                 "data_sha256": {k: v for piece in self.pieces for k, v in piece.report.data_sha256.items()},
                 "models": {k: v for piece in self.pieces for k, v in piece.report.models.items()},
                 "notes": self._notes(),
+                "as_accepted": dict(sum((Counter(piece.report.as_accepted) for piece in self.pieces), Counter())),
                 "shard": None,
                 "shards": [_part(piece) for piece in self.pieces],
                 "pooled": pooled,

@@ -27,6 +27,7 @@ from quantbench.errors import ran_short
 from quantbench.measure import chunks, side, work
 from quantbench.records.origins import DATA, HARNESS, INPUTS, METRIC, PREPARE, RUNTIME
 from quantbench.reference import float_model
+from quantbench.reference.datasets import file_sha256
 from quantbench.reference.metrics import CODE as METRICS
 from quantbench.reference.metrics import flat_outputs
 from quantbench.reference.model import ReferenceModel
@@ -36,7 +37,8 @@ OTHER_RUNTIMES = side.OTHER_RUNTIMES
 FLOAT_EXAMPLES = 100  # of the float model itself, at the least: a wrong conversion changes more than one of them
 PREDICTIONS = "predictions.npy"
 _OUTPUTS = "outputs.npy"
-_FACTS = "facts.json"
+FACTS = "facts.json"
+KERNELS = tuple(f"{runtime}.npy" for runtime in OTHER_RUNTIMES)
 _DIGITS = 12
 
 
@@ -97,27 +99,27 @@ def evaluate(
     Variants may be equal: who comes second waits for the first one's evaluation.
     """
     made_of = recipe(artifact_sha256, model)
-    make = partial(_evaluated, artifact, model, store.root, pace or Pace())
+    make = partial(_evaluated, artifact, model, store, pace or Pace())
     with store.making(digest(made_of)):
         return store.remember(made_of, make, partial(_read, model))
 
 
-def _evaluated(artifact: Path, model: ReferenceModel, home: Path, pace: Pace) -> dict[str, bytes]:
+def _evaluated(artifact: Path, model: ReferenceModel, store: Store, pace: Pace) -> dict[str, bytes]:
     x, since = model.pack().test.x, time.perf_counter()
     try:
         found = chunks.answer(x, model.prepare, _Runners(artifact, model, pace), partial(_predicted, model), pace.done)
     except REFUSING as refusal:
         if ran_short(refusal):
             raise
-        return {_FACTS: json.dumps({"refusal": f"LiteRT cannot run it: {refusal_words(refusal)}"}).encode()}
+        return {FACTS: json.dumps({"refusal": f"LiteRT cannot run it: {refusal_words(refusal)}"}).encode()}
     facts: dict[str, Any] = {
         "sources": _sources(model, found.inputs_sha256[:_DIGITS]),
         "nonfinite": found.nonfinite,
     }
     files = {f"{name}.npy": _npy(values) for name, values in found.predictions.items()}
     files[_OUTPUTS] = _npy(found.first)
-    files |= _on_other_runtimes(artifact, model, home, time.perf_counter() - since, facts)
-    return files | {_FACTS: json.dumps(facts).encode()}
+    files |= _on_other_runtimes(artifact, model, store, time.perf_counter() - since, facts)
+    return files | {FACTS: json.dumps(facts).encode()}
 
 
 def _head(number: int) -> str:
@@ -193,23 +195,43 @@ def first_outputs(outputs: Inputs) -> Array:
 
 
 def _on_other_runtimes(
-    artifact: Path, model: ReferenceModel, home: Path, seconds: float, facts: dict[str, Any]
+    artifact: Path, model: ReferenceModel, store: Store, seconds: float, facts: dict[str, Any]
 ) -> dict[str, bytes]:
-    """Predict the first examples on the other kernels.
+    """Predict the first examples on the other kernels, through the store: it is a measurement of its own.
 
     Args:
-        home: the root of the store.
         seconds: that the default kernels took.
         facts: gets why kernels refused, and what went wrong.
     """
+    made_of = kernels_recipe(file_sha256(artifact), model)
+    files = store.recall(made_of, _contents)
+    if files is None:
+        files = _beside(artifact, model, store.root, seconds)
+        if not json.loads(files[FACTS])["findings"]:  # what went wrong may go well another time
+            store.put(digest(made_of), files, made_of)
+    facts |= json.loads(files.pop(FACTS))
+    return files
+
+
+def _contents(folder: Path, _cached: bool) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in (FACTS, *KERNELS) if (folder / name).is_file()}
+
+
+def _beside(artifact: Path, model: ReferenceModel, home: Path, seconds: float) -> dict[str, bytes]:
     count = side.examples_beside(work.operations(artifact), len(model.pack().test))
     inputs = model.prepare(rows(model.pack().test.x, slice(0, count)))
     below = home if artifact.absolute().is_relative_to(home.absolute()) else artifact.absolute().parent
     read = None if model.form == "code" else below.absolute()
     found = side.on_other_kernels(artifact, inputs, model.stateful, read, seconds)
-    facts |= found.refusals
-    facts["findings"] = list(found.findings)
-    return {f"{runtime}.npy": _npy(model.metric.predict(outputs, inputs)) for runtime, outputs in found.outputs.items()}
+    facts = {**found.refusals, "findings": list(found.findings)}
+    answers = {runtime: model.metric.predict(outputs, inputs) for runtime, outputs in found.outputs.items()}
+    return {FACTS: json.dumps(facts).encode()} | {f"{runtime}.npy": _npy(of) for runtime, of in answers.items()}
+
+
+def kernels_recipe(artifact_sha256: str, model: ReferenceModel) -> dict[str, Any]:
+    """List everything that affects the answers of the other kernels; how many they give is the same everywhere."""
+    made_of = recipe(artifact_sha256, model)
+    return {**made_of, "what": "other kernels", "runtime": list(OTHER_RUNTIMES)}
 
 
 def recipe(artifact_sha256: str, model: ReferenceModel) -> dict[str, Any]:
@@ -240,7 +262,7 @@ def recipe(artifact_sha256: str, model: ReferenceModel) -> dict[str, Any]:
 
 
 def _read(model: ReferenceModel, folder: Path, cached: bool) -> Evaluation:
-    facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
     if "refusal" in facts:
         return Evaluation(None, float("nan"), 0, cached, refusal=str(facts["refusal"]))
     predictions = np.load(folder / PREDICTIONS, allow_pickle=False)

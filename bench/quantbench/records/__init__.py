@@ -82,6 +82,7 @@ from quantbench.records._files import problems, read_record, schema, write_json
 from quantbench.records._gpu import AcceptedGpu, Compared
 from quantbench.records._instructions import BETWEEN, Counted, OperatorCount
 from quantbench.records._json_text import flat, json_text, rounded
+from quantbench.records._measured import MeasuredAlike, MeasuredFile
 from quantbench.records._micro import AcceptedMicro, Micro, MicroAnswers, MicroRefusal
 from quantbench.records._operator_times import KindTime, OperatorTime, OperatorTimes
 from quantbench.records._provenance import LONGEST_TEXT, Accepted
@@ -218,6 +219,8 @@ __all__ = [
     "Located",
     "Loosened",
     "Machine",
+    "MeasuredAlike",
+    "MeasuredFile",
     "Measurement",
     "Micro",
     "MicroAnswers",

@@ -19,6 +19,7 @@ from quantbench.records._baseline import BaselineFile
 from quantbench.records._baseline_text import baseline_text
 from quantbench.records._common import SCHEMA_VERSION, Record
 from quantbench.records._json_text import json_text, rounded
+from quantbench.records._measured import MeasuredFile
 from quantbench.records._older import is_older, upgraded
 from quantbench.records._provenance import Tables, tables_of
 from quantbench.records._report import Report
@@ -39,7 +40,7 @@ _MOST_FIELDS = 64  # of an object that is a record; a larger one is a table, of 
 
 _HOLDING = frozenset((dict, list))  # what of JSON holds more
 
-R = TypeVar("R", Report, BaselineFile, AnswersBaseline)
+R = TypeVar("R", Report, BaselineFile, AnswersBaseline, MeasuredFile)
 
 
 def schema(record: type[Record]) -> dict[str, Any]:
@@ -47,16 +48,17 @@ def schema(record: type[Record]) -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **record.model_json_schema()}
 
 
-def read_record(path: Path, record: type[R], what: str, follow: bool = False) -> R:
+def read_record(path: Path, record: type[R], what: str, follow: bool = False, text: str | None = None) -> R:
     """Read and check a JSON file.
 
     Args:
         follow: whether a person named this very file, which may then be a link.
+        text: of the file, where it was read already.
 
     Raises:
         BadInput: one sentence with the file, the field, the value found and the expected one.
     """
-    text, tables = _checked_text(path, record, what, follow)
+    text, tables = _checked_text(path, record, what, follow, text)
     try:
         return record.model_validate_json(text, strict=True, context=tables)
     except ValidationError as error:
@@ -77,9 +79,12 @@ def problems(path: Path, record: type[R], what: str) -> list[str]:
     return []
 
 
-def _checked_text(path: Path, record: type[R], what: str, follow: bool = False) -> tuple[str, Tables]:
+def _checked_text(
+    path: Path, record: type[R], what: str, follow: bool = False, text: str | None = None
+) -> tuple[str, Tables]:
     """Return a file's text, and what it refers to, once it is known to be JSON of this kind and version."""
-    text = files.read_text(path, what, files.LARGEST_RECORD, follow=follow)
+    if text is None:
+        text = files.read_text(path, what, files.LARGEST_RECORD, follow=follow)
     commas, brackets = text.count(","), text.count("{") + text.count("[")
     if commas > _MOST_COMMAS or brackets > _MOST_BRACKETS:
         raise BadInput(

@@ -365,6 +365,10 @@ class Report(Record):
     data_sha256: dict[str, str] = Field(default_factory=dict, description="model -> hash of its data pack")
     models: dict[str, ModelHashes] = Field(default_factory=dict, description="model -> hashes; empty before 1.8")
     notes: list[str] = Field(default_factory=list)
+    as_accepted: dict[str, int] = Field(
+        default_factory=dict,
+        description="kind of measurement -> number of artifacts of which it was taken from the baseline; since 1.11",
+    )
     shard: Shard | None = Field(default=None, description="where this is a part of a run; its verdicts are provisional")
     shards: list[Part] = Field(default_factory=list, description="what this was made out of, where it was")
     pooled: list[Pooled] = Field(default_factory=list, description="judgements on several cells together")
