@@ -9,7 +9,7 @@ import pytest
 from quantbench.core.arrays import Inputs
 from quantbench.core.tensorflow import tensorflow
 from quantbench.errors import Unsupported
-from quantbench.variants import collaborative, in_order, qat, ranges
+from quantbench.variants import channelwise, collaborative, in_order, qat, ranges
 
 
 def joining() -> Any:
@@ -128,3 +128,36 @@ def test_kernels_with_fewer_weights_than_centroids_stay_as_they_are_and_the_othe
     assert [kernel.size for kernel in after] == [27, 96, 2]
     assert [np.array_equal(old, new) for old, new in zip(before, after, strict=True)] == [True, False, True]
     assert len(np.unique(after[1])) <= 32
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_centroids_of_all_channels_at_once_are_those_of_one_after_the_other(data_format: str) -> None:
+    tf = tensorflow()
+    qat._tfmot_keras()
+    from tensorflow_model_optimization.python.core.clustering.keras import clustering_algorithm as tfmot
+    from tensorflow_model_optimization.python.core.clustering.keras.cluster_config import GradientAggregation
+
+    drawn = np.random.default_rng(0)
+    first = data_format == "channels_first"
+    weights = tf.Variable(drawn.normal(size=(3, 5, 3, 2) if first else (3, 3, 2, 5)).astype(np.float32))
+    centroids = tf.Variable(drawn.normal(size=(5, 4)).astype(np.float32))
+    algorithm = tfmot.ClusteringAlgorithmPerChannel(centroids, GradientAggregation.SUM, data_format)
+
+    @tf.function
+    def step() -> list[Any]:
+        nearest = algorithm.get_pulling_indices(weights)
+        with tf.GradientTape() as tape:
+            clustered = algorithm.get_clustered_weight(nearest, weights)
+            loss = tf.reduce_sum(clustered**3)
+        return [nearest, clustered, *map(tf.convert_to_tensor, tape.gradient(loss, [centroids, weights]))]
+
+    looped = [each.numpy() for each in step()]
+    operators = len(step.get_concrete_function().graph.get_operations())
+    again = tf.function(step.python_function)
+    with channelwise.at_once(tf):
+        whole = [each.numpy() for each in again()]
+        fewer = len(again.get_concrete_function().graph.get_operations()) < operators
+    assert fewer is not first  # tfmot's loops stay where channels come first
+    for one, other in zip(looped, whole, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert tfmot.ClusteringAlgorithmPerChannel.get_pulling_indices.__module__ == tfmot.__name__

@@ -1,5 +1,6 @@
 """A model is carried over to Keras 3 as it is, or not at all."""
 
+import gc
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ from conftest import ROOT
 from quantbench.build import artifact as build
 from quantbench.build import refusals
 from quantbench.build.store import Store
+from quantbench.core.tensorflow import tensorflow
 from quantbench.errors import Unsupported
 from quantbench.gate._quantization_spec import violations
 from quantbench.measure.census import census
@@ -105,3 +107,22 @@ def test_what_keras_3_makes_of_a_convolution_and_a_dense_layer(store: Path) -> N
     assert np.max(np.abs(np.asarray(ours) - np.asarray(exact))) < 0.05
     refused = made("keras_dynamic_wi8_afp32")
     assert refusals.reason(refused.refusal or "").startswith("the model multiplies plain int8 tensors")
+
+
+@pytest.mark.forked
+def test_part_of_a_tensor_is_replaced_as_keras_does_and_keras_is_left_as_it_was() -> None:
+    tensorflow()
+    from keras.src import ops
+
+    by_xla, frozen = ops.slice_update, gc.get_freeze_count()
+    inputs = np.arange(12, dtype=np.int32).reshape(3, 4)
+    for start, size in (((0, 1), (3, 1)), ((1, 2), (2, 2)), ((0, 0), (3, 4))):
+        updates = -np.ones(size, dtype=np.int32)
+        with keras3._quickly():
+            assert gc.get_freeze_count() > frozen
+            quick = ops.slice_update(ops.convert_to_tensor(inputs), start, ops.convert_to_tensor(updates))
+        assert ops.slice_update is by_xla
+        expected = ops.slice_update(ops.convert_to_tensor(inputs), start, ops.convert_to_tensor(updates))
+        assert quick.dtype == expected.dtype
+        np.testing.assert_array_equal(quick, expected)
+    assert gc.get_freeze_count() == 0

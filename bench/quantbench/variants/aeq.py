@@ -17,6 +17,7 @@ from quantbench.core.renamed import QUANTIZER
 from quantbench.core.renamed import quantizer as tool
 from quantbench.errors import Unsupported
 from quantbench.tflite.graph import Operator, read
+from quantbench.variants import calibration
 from quantbench.variants.declare import QuantizationSpec, Taxonomy, Variant, Workbench
 
 PACKAGES = ("tensorflow", "tf-keras", QUANTIZER, "ai-edge-litert")
@@ -74,19 +75,25 @@ def _calibrates(recipe: Any) -> bool:
 
 def calibrated(bench: Workbench, float_artifact: bytes, recipe: Any, widest: bool = False) -> Any:
     """Collect the tensor statistics that the recipe's algorithms need, on the calibration split."""
-    examples = calibration(bench, float_artifact)
-    if GPTQ in _algorithms(recipe):
-        examples = examples[:: ceil(len(examples) / GPTQ_EXAMPLES)]
+    examples = representative(bench, float_artifact)
     # Quantizer.calibrate returns nothing for OSCAR.
     update = {"qsv_update_func": tool("utils.qsv_utils").min_max_update} if widest else {}
-    worker = tool("calibrator").Calibrator(float_artifact, num_threads=1, **update)
-    # Recurrent state is only reset at the end of a call.
-    for part in [[x] for x in examples] if bench.model.stateful else [examples]:
-        worker.calibrate({"serving_default": part}, recipe)
-    return worker.get_model_qsvs()
+
+    def collect(asked: Any) -> Any:
+        worker = tool("calibrator").Calibrator(float_artifact, num_threads=1, **update)
+        # Recurrent state is only reset at the end of a call.
+        for part in [[x] for x in examples] if bench.model.stateful else [examples]:
+            worker.calibrate({"serving_default": part}, asked)
+        return worker.get_model_qsvs()
+
+    if GPTQ in _algorithms(recipe):  # its statistics, matrices of a row's length squared, are not kept
+        examples = examples[:: ceil(len(examples) / GPTQ_EXAMPLES)]
+        return collect(recipe)
+    key = calibration.digest(float_artifact, examples, widest, bench.model.stateful)
+    return calibration.statistics(key, recipe, collect)
 
 
-def calibration(bench: Workbench, float_artifact: bytes) -> list[dict[str, Any]]:
+def representative(bench: Workbench, float_artifact: bytes) -> list[dict[str, Any]]:
     """Return the representative dataset as the tool takes it: each example as a dict by input name."""
     from quantbench.tflite.litert import LiteRT
 

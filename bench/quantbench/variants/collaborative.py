@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from quantbench.errors import Unsupported
-from quantbench.variants import convert, fold, ptq, qat
+from quantbench.variants import channelwise, convert, fold, ptq, qat
 from quantbench.variants.declare import FINETUNED_CONTROL, QuantizationSpec, Taxonomy, Variant, Workbench
 
 SPARSITY = 0.5
@@ -164,7 +164,8 @@ def _unpenalized(bench: Workbench, keras_model: Any) -> Any:
 
 
 def _preserving(bench: Workbench, keras_model: Any, scheme: Any) -> bytes:
-    return qat.train_and_convert(bench, qat.fake_quantized(_unpenalized(bench, keras_model), scheme))
+    with channelwise.at_once(bench.tensorflow()):
+        return qat.train_and_convert(bench, qat.fake_quantized(_unpenalized(bench, keras_model), scheme))
 
 
 def _accepted_scheme(bench: Workbench, keep_zeros: bool) -> Any:

@@ -6,6 +6,7 @@ Source: the converter's own guide, "Post-training quantization", on the LiteRT s
 from typing import Any
 
 from quantbench.tflite.graph import read
+from quantbench.variants import calibration
 from quantbench.variants.declare import Workbench
 
 # Printed where the converter's calibrator may crash without a word, so that the log of the cell says why.
@@ -30,6 +31,7 @@ def calibrated(bench: Workbench, saved: str) -> Any:
     if any(operator.name == "WHILE" for operator in read(bench.float_artifact()).operators):
         print(UNCALIBRATED_LOOP, flush=True)
     examples = list(bench.calibration())
+    calibration.shared_by_converters()
     # Several inputs are passed by name, a single one by position.
     converting.representative_dataset = lambda: (x if isinstance(x, dict) else [x] for x in examples)
     return converting

@@ -8,7 +8,9 @@ Sources: keras.io, "Quantization in Keras" and the guides of its modes; GPTQ (Fr
 AWQ (Lin et al. 2023, arXiv:2306.00978); float8 (Micikevicius et al. 2022, arXiv:2209.05433).
 """
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -59,8 +61,37 @@ def _quantized(bench: Workbench, mode: str, config: Callable[[Any, Any], Any]) -
     chosen = {id(layer) for layer in keras_model._flatten_layers() if _takes(keras, layer, mode)}
     if not chosen:
         raise Unsupported("the model has no dense layer that Keras 3 quantizes in this way")
-    keras_model.quantize(mode, config=config(keras, keras_model), filters=lambda layer: id(layer) in chosen)
+    with _quickly():
+        keras_model.quantize(mode, config=config(keras, keras_model), filters=lambda layer: id(layer) in chosen)
     return keras_twin.litert(bench, keras_model)
+
+
+@contextmanager
+def _quickly() -> Iterator[None]:
+    """Let Keras quantize without two things that take half of the time and change no number.
+
+    It collects garbage for each kernel that it replaces, through all that TensorFlow has loaded: a third of a second
+    each, unless that is frozen. And GPTQ writes each column by an operator that XLA compiles anew for each shape.
+    """
+    from keras.src import ops
+
+    by_xla = ops.slice_update
+    gc.freeze()
+    ops.slice_update = _updated
+    try:
+        yield
+    finally:
+        ops.slice_update = by_xla
+        gc.unfreeze()
+
+
+def _updated(inputs: Any, start_indices: Sequence[int], updates: Any) -> Any:
+    """Return a tensor with part of its values replaced, see ``keras.ops.slice_update``."""
+    import tensorflow as tf
+
+    values, new = np.array(inputs), np.asarray(updates)
+    values[tuple(slice(start, start + size) for start, size in zip(start_indices, new.shape, strict=True))] = new
+    return tf.constant(values)
 
 
 def _takes(keras: Any, layer: Any, mode: str) -> bool:

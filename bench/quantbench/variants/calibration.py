@@ -1,0 +1,122 @@
+"""Calibrate a float model once for all variants of a process that need the same statistics of it.
+
+The TFLite converter and litert-quantizer calibrate for each variant anew, which takes longer than the rest of most
+conversions. What they collect depends on the float model, the examples, and what each operator is asked for alone.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeVar
+
+import numpy as np
+
+from quantbench.core.renamed import quantizer as tool
+
+T = TypeVar("T")
+KEPT = 4  # float models: that of the variants after training, and those that are trained in between
+
+_BY_CONVERTER: dict[str, Any] = {}  # float model and examples -> the calibrated model
+_BY_QUANTIZER: dict[str, "list[Statistics]"] = {}
+
+
+def digest(float_artifact: bytes, examples: Iterable[Any], *others: object) -> str:
+    """Hash a float model, the examples that it is calibrated on, and what else decides what comes of it.
+
+    Args:
+        examples: each one a list of arrays, or a dict of them.
+    """
+    found = hashlib.sha256(float_artifact)
+    found.update(repr(others).encode())
+    for example in examples:
+        named = example.items() if isinstance(example, dict) else enumerate(example)
+        for name, values in named:
+            array = np.asarray(values)
+            found.update(f"{name} {array.dtype.str} {array.shape}".encode())
+            found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
+
+
+def _kept(all_found: dict[str, T], key: str, make: Callable[[], T]) -> T:
+    if key not in all_found:
+        made = make()
+        while len(all_found) >= KEPT:
+            del all_found[next(iter(all_found))]  # the one that was made first
+        all_found[key] = made
+    return all_found[key]
+
+
+@cache
+def shared_by_converters() -> None:
+    """Let the converters of this process calibrate equal float models on equal examples once."""
+    from tensorflow.lite.python.optimize import calibrator
+
+    calibrate = calibrator.Calibrator.calibrate
+
+    def once(self: Any, dataset_gen: Callable[[], Iterable[Any]]) -> Any:
+        key = digest(self._model_content, dataset_gen())
+        return _kept(_BY_CONVERTER, key, lambda: calibrate(self, dataset_gen))
+
+    calibrator.Calibrator.calibrate = once
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Hold what litert-quantizer's calibrator collected, and for what.
+
+    Attributes:
+        asked: (operator, scope) -> the functions that took its statistics; None where it had none to take.
+        values: tensor name -> statistics.
+    """
+
+    asked: dict[tuple[Any, str], Any]
+    values: dict[str, Any]
+
+
+class Remembered:
+    """Stand for a recipe whose answers are remembered.
+
+    The calibrator asks for each operator of each example again, and each time the recipe matches its expressions and
+    the tool its policy.
+    """
+
+    def __init__(self, recipe: Any) -> None:
+        self._recipe = recipe
+        self.answers: dict[tuple[Any, str], Any] = {}
+
+    def get_quantization_configs(self, operator: Any, scope: str) -> Any:
+        """Return the algorithm of an operator, and its settings."""
+        asked = operator, scope
+        if asked not in self.answers:
+            self.answers[asked] = self._recipe.get_quantization_configs(operator, scope)
+        return self.answers[asked]
+
+
+def statistics(key: str, recipe: Any, collect: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    """Return the statistics that a recipe needs, of an earlier recipe where that took the same ones.
+
+    Args:
+        key: of the float model, its examples and how their statistics are joined, see :func:`digest`.
+        collect: recipe -> what a calibrator collects for it.
+    """
+    earlier = _kept(_BY_QUANTIZER, key, list)
+    remembered = Remembered(recipe)
+    for each in earlier:
+        if all(_functions(remembered, *asked) == functions for asked, functions in each.asked.items()):
+            return deepcopy(each.values)
+    values = collect(remembered)
+    asked = {one: _functions(remembered, *one) for one in remembered.answers}
+    earlier.append(Statistics(asked, deepcopy(values)))
+    return values
+
+
+def _functions(recipe: Remembered, operator: Any, scope: str) -> Any:
+    """Return what takes the statistics of an operator, and what joins those of two examples."""
+    manager, algorithm = tool("algorithm_manager"), recipe.get_quantization_configs(operator, scope)[0]
+    if algorithm == manager.AlgorithmName.NO_QUANTIZE:
+        return None
+    take = manager.get_quantization_func(algorithm, operator, tool("qtyping").QuantizeMode.CALIBRATE)
+    joins = getattr(manager, "get_update_qsv_func", None)  # which the older package has not
+    return take, joins(algorithm, operator) if joins else None
