@@ -7,10 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from quantbench.errors import BadInput
 from quantbench.reference import metrics
 from quantbench.reference.metrics import BY_NAME, Metric, boxes, by_name, in_order, metric_from_file, own, sequences
@@ -263,56 +261,6 @@ def test_average_precision_of_a_resample_is_that_of_its_boxes(seed: int, n: int,
     assert of_chosen(chosen.copy()) == pytest.approx(of_chosen(chosen), rel=0, abs=0, nan_ok=True)
     iou = by_name("box_iou")
     assert iou.of_chosen(predictions, truth)(chosen) == iou.value(predictions[chosen], truth[chosen])  # to the last bit
-
-
-def of_pycocotools(predictions: Any, truth: Any) -> float:
-    """The same by pycocotools alone, which matches one detection after another."""
-    sides = []
-    found = predictions.reshape(len(truth), -1, 6)
-    for rows, classes, there in ((truth, truth[..., 4], truth[..., 4] >= 0), (found, found[..., 5], found[..., 4] > 0)):
-        annotations = [
-            {
-                "id": number + 1,
-                "image_id": int(image),
-                "category_id": round(float(classes[image, row])),
-                "bbox": [*map(float, box[:2]), *map(float, box[2:4] - box[:2])],
-                "area": float(box[2] - box[0]) * float(box[3] - box[1]),
-                "iscrowd": 0,
-                "score": float(box[4]),
-            }
-            for number, (image, row) in enumerate(np.argwhere(there))
-            for box in [rows[image, row]]
-        ]
-        side = COCO()
-        names = [{"id": int(one)} for one in np.unique(truth[..., 4]) if one >= 0]
-        images = [{"id": image} for image in range(len(truth))]
-        side.dataset = {"images": images, "annotations": annotations, "categories": names}
-        side.createIndex()
-        sides.append(side)
-    whole = COCOeval(*sides, "bbox")
-    whole.params.areaRng = whole.params.areaRng[:1]
-    whole.evaluate()
-    whole.accumulate()
-    precision = whole.eval["precision"][:, :, :, 0, -1]
-    return float(np.mean(precision[precision > -1]))
-
-
-@given(st.integers(0, 2**32 - 1))
-@example(10)  # of more detections than count in one example
-def test_average_precision_is_that_of_pycocotools_to_the_last_bit(seed: int) -> None:
-    random = np.random.default_rng(seed)
-    n, boxes_, of_each = random.integers(1, (12, 6, 9)) if seed != 10 else (2, 3, 150)
-    corners = random.integers(0, 12, (n, boxes_, 2))
-    truth = np.concatenate([corners, corners + random.integers(1, 9, (n, boxes_, 2))], axis=2)
-    truth = np.concatenate([truth, random.integers(-1, 3, (n, boxes_, 1))], axis=2).astype(np.float32)
-    truth[0, 0, 4] = 0
-    near = truth[:, random.integers(0, boxes_, of_each), :4]
-    near = near + random.choice([0, 1.5]) * random.normal(size=near.shape)
-    scores = np.round(random.random((n, of_each, 1)), 1) * (random.random((n, of_each, 1)) < 0.8)  # many are equal
-    found = np.concatenate([near, scores, random.integers(0, 4, (n, of_each, 1))], axis=2)
-    metric = by_name("mean_average_precision")
-    predictions = metric.predict(found, {})
-    assert metric.value(predictions, truth) == of_pycocotools(predictions, truth)
 
 
 def test_equal_detections_are_matched_once(monkeypatch: pytest.MonkeyPatch) -> None:

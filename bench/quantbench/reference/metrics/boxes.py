@@ -30,7 +30,6 @@ LABELS = "labels of shape (n, boxes, 5) with x1, y1, x2, y2, class, filled up wi
 _OTHER_UNIT, _BULK = 8.0, 0.95
 _CLEARLY = 0.3
 _RESAMPLES = 2000  # whose values are kept
-_AT_ONCE = 500  # examples and classes that are matched at once, which take a megabyte for each two boxes
 
 
 def _detections(outputs: Inputs, _inputs: Inputs) -> Array:
@@ -141,7 +140,7 @@ def _scored(both: _Both) -> tuple[float, Callable[[Array], float] | None]:
     evaluated = _matched(both.predictions, both.labels)
     if evaluated is None:
         return float("nan"), None
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
+    with contextlib.redirect_stdout(io.StringIO()):
         evaluated.accumulate()
     precision = evaluated.eval["precision"][:, :, :, 0, -1]  # all areas, up to 100 detections
     there = precision > -1
@@ -150,112 +149,26 @@ def _scored(both: _Both) -> tuple[float, Callable[[Array], float] | None]:
 
 
 def _matched(predictions: Array, labels: Array) -> Any:
-    """Return pycocotools' ``COCOeval`` with each detection matched to a labelled box or none; None without boxes.
-
-    It matches one after another in Python; here all of a rank are matched at once, in the same way to the last bit.
-    """
+    """Return pycocotools' ``COCOeval`` with each detection matched to a labelled box or none; None without boxes."""
+    from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    classes = np.unique(np.trunc(labels[..., 4][labels[..., 4] >= 0]))
-    if not len(classes):
+    truths, found = _truths(labels), _found(predictions)
+    if not truths:
         return None
-    evaluated = COCOeval(None, None, "bbox")
-    asked = evaluated._paramsEval = evaluated.params
-    asked.imgIds, asked.catIds = list(range(len(labels))), classes.tolist()
-    asked.areaRng, asked.maxDets = asked.areaRng[:1], asked.maxDets[-1:]  # of any size
-    rows = predictions.reshape(len(predictions), -1, DETECTION)
-    found = _Side.of(rows, np.where(rows[..., 4] > 0, np.round(rows[..., 5]), -1), classes, rows[..., 4])
-    real = _Side.of(labels, np.trunc(labels[..., 4]), classes)
-    right = _right(found, real, np.minimum(asked.iouThrs, 1 - 1e-10), asked.maxDets[0])
-    area = found.boxes[:, 2] * found.boxes[:, 3]
-    odd = (area < asked.areaRng[0][0]) | (area > asked.areaRng[0][1])  # is not counted, where it matches no box
-    evaluated.evalImgs = [None] * (len(classes) * len(labels))
-    for place in np.union1d(found.places, real.places):
-        of_place = found.at(place)[: asked.maxDets[0]]
-        evaluated.evalImgs[place] = {
-            "dtScores": found.scores[of_place],
-            "dtMatches": right[:, of_place],
-            "dtIgnore": ~right[:, of_place] & odd[of_place],
-            "gtIgnore": np.zeros(len(real.at(place))),
-        }
+    images = [{"id": i + 1} for i in range(len(labels))]
+    categories = [{"id": one} for one in sorted({one["category_id"] for one in truths})]
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
+        sides = []
+        for annotations in (truths, found):
+            side = COCO()
+            side.dataset = {"images": images, "annotations": annotations, "categories": categories}
+            side.createIndex()
+            sides.append(side)
+        evaluated = COCOeval(*sides, "bbox")
+        evaluated.params.areaRng = evaluated.params.areaRng[:1]  # of any size
+        evaluated.evaluate()
     return evaluated
-
-
-@dataclass(frozen=True)
-class _Side:
-    """Hold detections or labelled boxes, those of one class and example beside each other, best first.
-
-    Attributes:
-        places: of each, number of its class times examples, and its example.
-        boxes: first corner and size, as pycocotools takes them.
-    """
-
-    places: Array
-    boxes: Array
-    scores: Array
-
-    @staticmethod
-    def of(rows: Array, numbers: Array, classes: Array, scores: Array | None = None) -> "_Side":
-        """Lay out rows whose class is one of these.
-
-        Args:
-            numbers: class of each row.
-        """
-        at = np.minimum(np.searchsorted(classes, numbers), len(classes) - 1)
-        there = classes[at] == numbers
-        places = (at * len(rows) + np.arange(len(rows))[:, None])[there]
-        of_each = np.zeros(len(places)) if scores is None else scores[there].astype(np.float64)
-        order = np.lexsort((-of_each, places))
-        first, last = rows[there][order, :2], rows[there][order, 2:4]
-        return _Side(places[order], np.concatenate([first, last - first], axis=1).astype(np.float64), of_each[order])
-
-    def at(self, place: int) -> Array:
-        """Return which ones are of one class and example."""
-        return np.arange(*np.searchsorted(self.places, (place, place + 1)))
-
-    def numbers(self, places: Array, most: int | None = None) -> Array:
-        """Return which ones are of each class and example, in rows that are filled up with -1."""
-        first = np.searchsorted(self.places, places)
-        counts = np.minimum(np.searchsorted(self.places, places, "right") - first, most or len(self.places))
-        ranks = np.arange(counts.max())
-        return np.where(ranks < counts[:, None], first[:, None] + ranks, -1)
-
-
-def _right(found: _Side, real: _Side, thresholds: Array, most: int) -> Array:
-    """Match each detection, best first, to the box that is left and overlaps it most, the last one of equal ones.
-
-    Args:
-        most: detections of a class and example that are matched.
-
-    Returns:
-        Whether it matches one, shape (thresholds, detections).
-    """
-    right = np.zeros((len(thresholds), len(found.places)), dtype=bool)
-    both = np.intersect1d(found.places, real.places)
-    for few in np.split(both, range(_AT_ONCE, len(both), _AT_ONCE)) if len(both) else []:
-        owns, boxes = found.numbers(few, most), real.numbers(few)
-        overlaps = np.where(boxes[:, None] >= 0, _overlaps(found.boxes[owns], real.boxes[boxes]), 0)
-        left = np.ones((len(few), len(thresholds), boxes.shape[1]), dtype=bool)
-        row, level = np.ogrid[: len(few), : len(thresholds)]
-        for rank, own in enumerate(owns.T):
-            there, overlap = own >= 0, overlaps[:, rank, None]
-            enough = left & (overlap >= thresholds[:, None]) & there[:, None, None]
-            best = boxes.shape[1] - 1 - np.where(enough, overlap, -1)[..., ::-1].argmax(axis=2)
-            hit = enough[row, level, best]
-            left[row, level, best] &= ~hit
-            right[:, own[there]] = hit[there].T
-    return right
-
-
-def _overlaps(found: Array, real: Array) -> Array:
-    """Return the IoU of all detections with all boxes of the same example, as pycocotools computes it."""
-    own, box = found[:, :, None], real[:, None]
-    sides = np.minimum(own[..., :2] + own[..., 2:], box[..., :2] + box[..., 2:]) - np.maximum(
-        own[..., :2], box[..., :2]
-    )
-    shared = np.where((sides > 0).all(axis=3), sides[..., 0] * sides[..., 1], 0)
-    areas = own[..., 2] * own[..., 3] + box[..., 2] * box[..., 3] - shared
-    return np.divide(shared, areas, out=np.zeros_like(shared), where=shared > 0)
 
 
 def _of_chosen(evaluated: Any, labels: Array) -> Callable[[Array], float]:
@@ -315,6 +228,37 @@ def _ranked(examples: list[Any], thresholds: int) -> tuple[Array, Array]:
     order = np.argsort(-scores, kind="mergesort")  # as pycocotools sorts
     places = np.repeat([number for number, _ in with_any], [len(one["dtScores"]) for _, one in with_any])
     return places[order], np.concatenate([one["dtMatches"] for _, one in with_any], axis=1)[:, order] > 0
+
+
+def _truths(labels: Array) -> list[dict[str, Any]]:
+    return [
+        _annotation(number + 1, int(image), box, int(box[4]))
+        for number, (image, box) in enumerate(
+            (image, box) for image, boxes in enumerate(labels) for box in boxes if box[4] >= 0
+        )
+    ]
+
+
+def _found(predictions: Array) -> list[dict[str, Any]]:
+    rows = predictions.reshape(len(predictions), -1, DETECTION)
+    return [
+        _annotation(number + 1, image, box, round(float(box[5]))) | {"score": float(box[4])}
+        for number, (image, box) in enumerate(
+            (image, box) for image, boxes in enumerate(rows) for box in boxes if box[4] > 0
+        )
+    ]
+
+
+def _annotation(number: int, image: int, box: Array, category: int) -> dict[str, Any]:
+    x, y, width, height = float(box[0]), float(box[1]), float(box[2] - box[0]), float(box[3] - box[1])
+    return {
+        "id": number,
+        "image_id": image + 1,
+        "category_id": category,
+        "bbox": [x, y, width, height],
+        "area": width * height,
+        "iscrowd": 0,
+    }
 
 
 def _no_box(labels: Array) -> str:
