@@ -21,7 +21,7 @@ def at_once(tf: Any) -> Iterator[None]:
 
     def of_all(algorithm: Any) -> bool:
         last = algorithm.data_format != "channels_first"
-        return last and algorithm.cluster_gradient_aggregation == GradientAggregation.SUM
+        return bool(last and algorithm.cluster_gradient_aggregation == GradientAggregation.SUM)
 
     def get_pulling_indices(self: Any, weight: Any) -> Any:
         if not of_all(self):
