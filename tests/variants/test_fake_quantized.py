@@ -161,3 +161,25 @@ def test_centroids_of_all_channels_at_once_are_those_of_one_after_the_other(data
     for one, other in zip(looped, whole, strict=True):
         np.testing.assert_array_equal(one, other)
     assert tfmot.ClusteringAlgorithmPerChannel.get_pulling_indices.__module__ == tfmot.__name__
+
+
+@pytest.mark.parametrize("distinct", [(4, 4, 4), (4, 3, 4), (4, 2, 4)])
+def test_centroids_are_found_as_tfmot_finds_them(distinct: tuple[int, ...]) -> None:
+    """A channel with one value fewer is padded; with two fewer, all channels share their values."""
+    tf = tensorflow()
+    qat._tfmot_keras()
+    from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.cluster_preserve import (
+        cluster_preserve_quantize_registry as registry,
+    )
+
+    drawn = np.random.default_rng(0)
+    channels = [drawn.permutation(np.resize(drawn.normal(size=count), 18)).reshape(3, 3, 2) for count in distinct]
+    weight = tf.Variable(np.stack(channels, axis=-1).astype(np.float32))
+    wrapped = SimpleNamespace(layer=tf.keras.layers.Conv2D(3, 3))
+    looped = registry.get_centroids(wrapped, weight, "channels_last")
+    with channelwise.at_once(tf):
+        whole = registry.get_centroids(wrapped, weight, "channels_last")
+    assert looped[3] is whole[3] is (min(distinct) > 2)
+    for one, other in zip(looped[:3], whole[:3], strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)

@@ -185,7 +185,8 @@ def _accepted_scheme(bench: Workbench, keep_zeros: bool) -> Any:
             "of its own, where cluster-preserving QAT keeps one set a dense kernel"
         )
     scheme = schemes.Default8BitClusterPreserveQuantizeScheme(preserve_sparsity=keep_zeros)
-    qat.fake_quantized(bench.float_model(), scheme)
+    with channelwise.at_once(bench.tensorflow()):
+        qat.fake_quantized(bench.float_model(), scheme)
     return scheme
 
 
