@@ -1,7 +1,7 @@
 """Every hostile file gets one sentence, and nothing outside of what was given is run, read, written or deleted.
 
 The files are tried out by `driver.py`, many in a process; one of some kinds by the real command in one of its own.
-An eighth of each kind, always the same ones, is in the default run, and all of them in the nightly one.
+A twelfth of each kind, always the same ones, is in the default run, and all of them in the nightly one.
 """
 
 import json
@@ -170,11 +170,11 @@ def wrong(hostile: Hostile, found: dict[str, Any]) -> list[str]:
 
 
 def sample(hostile: list[Hostile]) -> list[Hostile]:
-    """An eighth of each kind, at least two files of it, spread evenly over it."""
+    """A twelfth of each kind, at least two files of it, spread evenly over it."""
     chosen = []
     for kind in dict.fromkeys(one.kind for one in hostile):
         known = [one for one in hostile if one.kind == kind]
-        number = min(len(known), max(2, math.ceil(len(known) / 8)))
+        number = min(len(known), max(2, math.ceil(len(known) / 12)))
         chosen += [known[place * len(known) // number] for place in range(number)]
     return chosen
 

@@ -51,6 +51,7 @@ def test_a_sound_folder_is_clean(models: dict[str, ReferenceModel], folder: Path
     assert found(models, folder) == []
 
 
+@pytest.mark.nightly  # ``.ci/run`` runs this very command, and the tests below plant what it finds
 def test_the_projects_own_baselines_are_clean(quantbench: Quantbench) -> None:
     done = quantbench("baseline", "check")
     assert done.output.endswith("baselines: clean\n"), done.output

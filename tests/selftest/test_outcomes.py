@@ -2,7 +2,7 @@
 
 import multiprocessing
 import shutil
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -313,28 +313,16 @@ def test_models_with_a_label_for_each_pixel_are_left_out(monkeypatch: pytest.Mon
     assert "segmenter" not in asked
 
 
-class Here(Executor):
-    """Compute everything in this process, at once."""
-
-    def submit(self, function: Any, /, *given: Any, **named: Any) -> "Future[Any]":
-        future: Future[Any] = Future()
-        future.set_result(function(*given, **named))
-        return future
-
-
 def test_the_numbers_are_the_same_however_many_processes_simulate(tmp_path: Path) -> None:
     for folder in ("weights", "data"):
         (tmp_path / folder).symlink_to(ROOT / "models" / folder)
     shutil.copy(ROOT / "models" / "seed_cnn.py", tmp_path)
-    found = []
-    for pool in (Here(), ProcessPoolExecutor(2, multiprocessing.get_context("spawn"))):
-        with pool:
-            simulated = outcomes.start(pool, tmp_path, ROOT / "baselines", True)()
-            assert simulated is not None
-            found.append(simulated)
-    assert found[0] == found[1]
-    assert {one.plant for one in found[0].plants} >= {"two classes swapped", "all cells of a model"}
-    assert [one.what for one in found[0].nulls] == list(outcomes.NULLS)
+    here = outcomes.simulated(tmp_path, ROOT / "baselines", True)
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        assert outcomes.start(pool, tmp_path, ROOT / "baselines", True)() == here
+    assert here is not None
+    assert {one.plant for one in here.plants} >= {"two classes swapped", "all cells of a model"}
+    assert [one.what for one in here.nulls] == list(outcomes.NULLS)
 
 
 def test_healthy_runs_are_drawn_each_by_its_own_number(matrix: Matrix) -> None:

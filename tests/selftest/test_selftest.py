@@ -1,6 +1,5 @@
 """The selftest: it catches what is planted, says what it missed, and can itself go red."""
 
-import os
 import re
 from contextlib import nullcontext
 from pathlib import Path
@@ -396,7 +395,7 @@ def test_a_slowdown_is_caught_and_nothing_is_red_for_nothing() -> None:
 
 def test_a_quick_selftest_records_no_more_processes_than_its_rule_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     def recorded(_model: Any, _control: Any, _variant: Any, counts: dict[Any, int], *_: Any, **more: Any) -> Any:
-        assert more == {"at_once": os.cpu_count()}
+        assert more == {"quick": True}
         made = {
             latency.HEALTHY: {},
             latency.SLOWER[-1]: {"slower": 0.1},

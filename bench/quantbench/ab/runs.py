@@ -18,7 +18,6 @@ from quantbench.report.formatting import MARKS
 
 # Both sides run a copy of the same sources: importing from a checkout or site-packages would also expose its
 # neighbours, and a long run must not see later edits.
-LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
 _PATIENCE_SECONDS = 30.0  # an interrupted side has ended after 3; one that has not is killed by the next signal
 RAN = (Exit.GREEN, Exit.REGRESSED, Exit.NOT_MEASURED)
 # What would make the cells differ from stored cells of the same pinned weights.
@@ -41,9 +40,9 @@ class Runner:
 
 
 def copy_sources(folder: Path) -> Path:
-    """Create a folder that only contains a copy of this package."""
+    """Create a folder that only contains a copy of this package, as it is compiled."""
     home = folder / "sources"
-    shutil.copytree(PACKAGE, home / PACKAGE.name, ignore=LEFT_OUT)
+    shutil.copytree(PACKAGE, home / PACKAGE.name)
     shutil.copy(PYTEST_INI, home / PACKAGE.name)
     return home
 

@@ -8,7 +8,8 @@ one measurement.
 
 Rules of other tools judge the variant's own times in the same recordings, from three times as many processes: they
 time neither a control nor a reference load, so that the total time is the same. A quick selftest leaves them out,
-records no more processes than the gate's own rule draws, and as many beside each other as there are cores.
+records no more processes than the gate's own rule draws, shorter ones, and as many beside each other as there are
+cores.
 """
 
 import contextlib
@@ -46,6 +47,9 @@ from quantbench.selftest.turns import draw, stages_of
 PER_RUN = 12  # processes of one measurement, as in a run with the default budget
 PER_BASELINE = gate.STAGES[-1] * PER_RUN  # of a run that records baselines
 SECONDS = 0.25
+# Of a quick selftest: half of a process is its start. Fewer blocks in each spread further, which its rows show.
+QUICK_SECONDS = 0.1
+THREADS_AT_WORK = "threads_at_work"
 # The number of cells that a pull-request gate times: float32 and two variants of seven models, with unchanged scores.
 CELLS = 21
 SHARE = gate.split(gate.beside_limits(gate.DEFAULT_BUDGET), CELLS)[1] / CELLS  # as in a run that judges scores too
@@ -112,8 +116,8 @@ BY_FEW = f"a baseline of {PER_RUN} processes:"
 NO_BASELINE = "no baseline, in turns: the variant slower by"
 CONFIRMED = "confirmed in turns: the variant slower by"
 NO_XNNPACK = Condition("XNNPACK off", "", TO_YARDSTICK, {"runtime": "litert-builtin"})
-THREAD_TOO_FEW = Condition("a thread too few", "1 of 2", "threads_at_work", {})
-TWO_THREADS = Condition("healthy", "2 threads", "threads_at_work", {}, threads=2)
+THREAD_TOO_FEW = Condition("a thread too few", "1 of 2", THREADS_AT_WORK, {})
+TWO_THREADS = Condition("healthy", "2 threads", THREADS_AT_WORK, {}, threads=2)
 
 
 def record(
@@ -124,14 +128,15 @@ def record(
     load: bool,
     say: Callable[[str], None],
     seed: int = 0,
-    at_once: int = 1,
+    quick: bool = False,
 ) -> dict[Condition, list[Process]]:
     """Record fresh processes of every condition in random order, so that changes of the machine affect all alike.
 
     Args:
         load: whether other work runs meanwhile.
-        at_once: timing processes that run beside each other, each of which is load for the others; what takes several
-            threads runs alone, after them.
+        quick: whether as many processes as cores run beside each other, each of which is load for the others; what
+            takes several threads runs alone, after them. Blocks are timed for a shorter time, and hardly any where only
+            threads are counted.
     """
     turns = [condition for condition, count in counts.items() for _ in range(count)]
     order = np.random.default_rng(seed).permutation(len(turns))
@@ -146,13 +151,22 @@ def record(
             number, condition = numbered
             # The recorded process copies the tensor buffers, so nothing here is shared with the next one.
             beside = variant if condition.in_turns else control
-            return time_once(variant, beside, inputs, SECONDS, condition.threads, number, **condition.planted)
+            seconds = _seconds(condition, quick)
+            return time_once(variant, beside, inputs, seconds, condition.threads, number, **condition.planted)
 
-        for done, (condition, process) in enumerate(_recorded(once, [turns[int(which)] for which in order], at_once)):
+        in_order, at_once = [turns[int(which)] for which in order], cores() if quick else 1
+        for done, (condition, process) in enumerate(_recorded(once, in_order, at_once)):
             processes[condition].append(process)
             if (done + 1) % 20 == 0:
                 say(f"recorded {done + 1} of {len(turns)} timing processes")
     return processes
+
+
+def _seconds(condition: Condition, quick: bool) -> float:
+    """Return how long the blocks of a process are timed; other tools' rules judge those of every condition."""
+    if not quick:
+        return SECONDS
+    return 0.0 if condition.measurement == THREADS_AT_WORK else QUICK_SECONDS
 
 
 def _recorded(
@@ -176,7 +190,7 @@ SUBJECT = gate.Subject("selftest", "latency", "reports/selftest")
 def _our_rule(condition: Condition, old: list[Process], stages: list[list[Process]], share: float) -> bool:
     """Check whether the gate's own judge fails."""
     name = condition.measurement
-    if name == "threads_at_work":
+    if name == THREADS_AT_WORK:
         return gate.threads(2, measurements.latency(Latency(stages[0]))[name]) is not None
     return any(judgement.verdict is Verdict.REGRESSED for judgement in _by_baseline(name, old, stages, share))
 
@@ -269,7 +283,7 @@ def _trial(
     """
     same = pool is healthy
     counts = stages_of(len(pool) - same * accepted, per_run)
-    if condition.measurement == "threads_at_work":  # judged by itself, without a baseline
+    if condition.measurement == THREADS_AT_WORK:  # judged by itself, without a baseline
         old, stages = [], draw(pool, random, per_run)
     elif same:
         old, *stages = draw(pool, random, accepted, *counts)
@@ -382,7 +396,7 @@ def run(
     counts[HEALTHY] = accepted + 5 * PER_RUN
     if not quick:
         counts |= dict.fromkeys(IN_TURNS.values(), faulty)
-    pools = record(model, control, variant, counts, True, say, at_once=cores() if quick else 1)
+    pools = record(model, control, variant, counts, True, say, quick=quick)
     healthy, peers = pools[HEALTHY], not quick
     nulls = [null_runs(healthy, 20 if quick else 300, CELLS, PER_RUN, accepted, "loaded", peers=peers)]
     if not quick:
@@ -405,7 +419,7 @@ def run(
     return LatencySelftest(
         recordings={f"{condition.name} {condition.strength}".strip(): len(pool) for condition, pool in pools.items()},
         processes=PER_RUN,
-        seconds=SECONDS,
+        seconds=QUICK_SECONDS if quick else SECONDS,
         share=SHARE,
         spread=_spread(Latency(healthy)),
         disturbed=Latency(healthy).disturbed(),

@@ -5,9 +5,9 @@ its cells; where any of them comes near its threshold, or a limit near its p-val
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from quantbench import gate
 from quantbench.baselines.effective import EffectiveBaseline
 from quantbench.baselines.files import scores_over_seeds
 from quantbench.core.arrays import Array
-from quantbench.core.distances import encode
+from quantbench.core.distances import decode, encode
 from quantbench.core.drops import fraction_drop
 from quantbench.core.stats import f_above, pooled_sd
 from quantbench.records import Accepted, BaselineCell, BaselineValue, Measurement, NullRate, Verdict
@@ -253,9 +253,9 @@ class Matrix:
             self._scores[cell_id] = model.metric.value(self.night.stored(cell_id), model.pack().test.y)
         return self._scores[cell_id]
 
-    @property
+    @cached_property
     def budget(self) -> float:
-        """Return the budget of the scores."""
+        """Return the budget of the scores; counting what shares it takes 3 ms."""
         even = self.night.budget().even()
         return even.share * even.judgements
 
@@ -408,17 +408,32 @@ def red(matrix: Matrix, run: Run, random: np.random.Generator) -> list[str]:
         for i, variant in enumerate(stored.names):
             if lost[i].any() or gained[i].any():
                 predictions[f"{name}/{variant}"] = [stored.answers(i, lost[i], gained[i])]
-    seeds: dict[str, list[Array]] = {}
+    seeds: dict[str, Callable[[int], list[Array]]] = {}
     for name, scores in run.scores.items():
         trained = matrix.trained[name]
         for i, variant in enumerate(trained.known.names):
             accepted = matrix.night.baselines[name].predictions[variant]
-            seeds[f"{name}/{variant}"] = [
-                draws.scoring(trained.model, accepted, score, trained.known.between[i], random) for score in scores[i]
-            ]
-    predictions |= {name: several[:_ONE_SEED] for name, several in seeds.items()}
-    verdicts = matrix.night.judge(predictions, more=lambda cell: seeds[cell])
+            seeds[f"{name}/{variant}"] = _of_seeds(trained, i, accepted, scores[i], random)
+    predictions |= {name: first(_ONE_SEED) for name, first in seeds.items()}
+    verdicts = matrix.night.judge(predictions, more=lambda cell: seeds[cell](SEEDS_ON_SUSPICION))
     return [f"{name} {judged.measurement} ({judged.against})" for name, judged in verdicts.red]
+
+
+def _of_seeds(
+    trained: TrainedTests, cell: int, accepted: Array, scores: Array, random: np.random.Generator
+) -> Callable[[int], list[Array]]:
+    """Return what gives the predictions of the first seeds of a cell, by their scores.
+
+    Continuous predictions are made where they are asked for: those of one seed take 10 ms, and nothing is drawn.
+    """
+
+    def of(score: float) -> Array:
+        return draws.scoring(trained.model, accepted, score, trained.known.between[cell], random)
+
+    if trained.model.metric.correct is None:
+        return lambda count: [of(score) for score in scores[:count]]
+    made = [of(score) for score in scores]
+    return lambda count: made[:count]
 
 
 def null_runs(
@@ -479,16 +494,27 @@ def together(rates: Sequence[NullRate]) -> NullRate:
 @lru_cache(maxsize=4096)
 def called_changed(flips: int, n: int) -> bool:
     """Whether outputs are called changed that moved as other kernels move them at most, with so many flips."""
+    moved, baseline = _moved_by_kernels(n)
+    judged = gate.fidelity(
+        gate.Subject("selftest", "outputs", "reports/selftest"),
+        replace(moved, flips=flips),
+        baseline,
+        gate.DEFAULT_BUDGET,
+        trained=False,
+    )
+    return judged is not None and judged.verdict is not Verdict.PASS
+
+
+@lru_cache
+def _moved_by_kernels(n: int) -> tuple[gate.Outputs, BaselineCell]:
+    """Return outputs of n examples that moved as other kernels move them at most, and what is accepted of them."""
     random = np.random.default_rng(0)
     before = random.lognormal(math.log(0.03), 0.5, n)
     after = np.abs(before + _KERNELS_MOVE * math.sqrt(math.pi / 2) * random.standard_normal(n))
     stamp = Accepted(date="", reason="healthy", run="selftest", environment="")
     stored, now = encode(before), encode(after)
-    from quantbench.core.distances import decode
-
-    mean = float(np.mean(decode(stored)))
     accepted = BaselineValue(
-        value=mean,
+        value=float(np.mean(decode(stored))),
         unit="distance",
         n=n,
         noise=0.0,
@@ -498,14 +524,7 @@ def called_changed(flips: int, n: int) -> bool:
         accepted=stamp,
     )
     measured = Measurement(value=float(np.mean(decode(now))), unit="distance", n=n)
-    judged = gate.fidelity(
-        gate.Subject("selftest", "outputs", "reports/selftest"),
-        gate.Outputs(measured, now, stored, flips, n),
-        BaselineCell(measurements={OUTPUT_DISTANCE: accepted}),
-        gate.DEFAULT_BUDGET,
-        trained=False,
-    )
-    return judged is not None and judged.verdict is not Verdict.PASS
+    return gate.Outputs(measured, now, stored, n=n), BaselineCell(measurements={OUTPUT_DISTANCE: accepted})
 
 
 def several_seeds(night: Night) -> int:

@@ -226,12 +226,18 @@ def _here(model_dir: Path, baseline_dir: Path, quick: bool) -> Simulation:
     return Simulation.of(load_models(model_dir), baseline_dir, quick)
 
 
+def simulated(model_dir: Path, baseline_dir: Path, quick: bool) -> OutcomeSelftest | None:
+    """Simulate everything in this process; None where no model has accepted predictions."""
+    here = _here(model_dir, baseline_dir, quick)
+    return here.joined({part: here.compute(part) for part in here.parts()}) if here.models else None
+
+
 def _computed(part: Part, model_dir: Path, baseline_dir: Path, quick: bool) -> list[Row]:
     return _here(model_dir, baseline_dir, quick).compute(part)
 
 
 def start(pool: Executor, model_dir: Path, baseline_dir: Path, quick: bool) -> Callable[[], OutcomeSelftest | None]:
-    """Let a pool simulate everything; the function returned waits for it, None where no model has predictions."""
+    """Let a pool simulate everything as :func:`simulated` does; the function returned waits for it."""
     here = _here(model_dir, baseline_dir, quick)
     started = {part: pool.submit(_computed, part, model_dir, baseline_dir, quick) for part in here.parts()}
 
@@ -598,4 +604,4 @@ def _as_printed(one: DetectableRate) -> bool:
     return one.red >= (PROMISED_POWER - error) * one.trials
 
 
-__all__ = ["CHANGED", "OURS", "PEERS", "Simulation", "kept", "start", "years"]
+__all__ = ["CHANGED", "OURS", "PEERS", "Simulation", "kept", "simulated", "start", "years"]

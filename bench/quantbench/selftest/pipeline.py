@@ -293,9 +293,9 @@ def _by_command(place: Place, package: Path, **variables: str) -> Ended:
 
 
 def _copied_package(place: Place) -> Path:
-    """Copy this package with the settings of its suites, to be changed."""
+    """Copy this package, as it is compiled, with the settings of its suites, to be changed."""
     copy = place.root / "package"
-    shutil.copytree(PACKAGE, copy / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__", "carried"))
+    shutil.copytree(PACKAGE, copy / PACKAGE.name, ignore=shutil.ignore_patterns("carried"))
     shutil.copyfile(PYTEST_INI, copy / PACKAGE.name / PYTEST_INI.name)
     return copy
 

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -188,18 +188,27 @@ def in_processes_of_their_own(model: ReferenceModel, quick: bool, baseline_dir: 
     """Start injecting faults into training and the pipeline, simulating, and in a quick selftest making the healthy
     artifact again.
 
-    There are as many processes as cores: one trains, and simulates what is left when it has finished. A training takes
-    minutes, so it is killed where nobody waits for it any more.
+    What loads TensorFlow is done by one process, which imports it once, and simulating by as many as there are cores,
+    or by one in a quick selftest. A training takes minutes, so it is killed where nobody waits for it any more.
     """
-    with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
-        spawning = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(cores(), spawning, initializer=_begin, initargs=(Path(folder),))
+    with tempfile.TemporaryDirectory(prefix="quantbench-") as folder, ExitStack() as pools:
+
+        def pool(processes: int) -> ProcessPoolExecutor:
+            spawning = multiprocessing.get_context("spawn")
+            made = ProcessPoolExecutor(processes, spawning, initializer=_begin, initargs=(Path(folder),))
+            pools.callback(made.shutdown, cancel_futures=True)
+            return made
+
+        loading, simulating = pool(1), pool(1 if quick else cores())
         others = set(multiprocessing.active_children())
         # First, as a process exports the float model once, and a place of the pipeline removes what it exported.
-        again = pool.submit(artifact.from_nothing, None, model.file, model.name) if quick else None
-        started = pool.submit(faults_in_training, model.file, model.name, baseline_dir, quick)
-        in_pipeline = pool.submit(faults_in_pipeline, model.file, model.name, quick)
-        simulated = outcomes.start(pool, model.file.parent, baseline_dir, quick)
+        again = loading.submit(artifact.from_nothing, None, model.file, model.name) if quick else None
+        started = loading.submit(faults_in_training, model.file, model.name, baseline_dir, quick)
+        in_pipeline = loading.submit(faults_in_pipeline, model.file, model.name, quick)
+        places = model.file.parent, baseline_dir, quick
+        simulated: Callable[[], OutcomeSelftest | None] = (
+            simulating.submit(outcomes.simulated, *places).result if quick else outcomes.start(simulating, *places)
+        )
         workers, done = set(multiprocessing.active_children()) - others, False
         try:
             yield Beside(started.result, in_pipeline.result, simulated, again.result if again else None)
@@ -208,7 +217,6 @@ def in_processes_of_their_own(model: ReferenceModel, quick: bool, baseline_dir: 
             if not done:
                 for process in workers:
                     process.kill()
-            pool.shutdown(cancel_futures=True)
 
 
 def run(
