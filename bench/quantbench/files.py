@@ -14,6 +14,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
@@ -168,6 +169,7 @@ def _open_in(folder: int, name: str, path: Path, follow: bool = False) -> int:
     return descriptor
 
 
+@cache
 def _is_made_up(device: int) -> bool:
     return any(os.path.ismount(place) and os.stat(place).st_dev == device for place in _MADE_UP)
 
