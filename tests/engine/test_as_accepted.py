@@ -44,7 +44,7 @@ def test_measurements_of_accepted_artifacts_are_taken_told_and_not_made_again(
     second = report(done.reports)
     assert second["as_accepted"]["memory"] == 2
     assert memory(second) == memory(first)  # bytes of three processes each, which another measurement would not repeat
-    assert any("not measured by this run" in note and "memory of 2" in note for note in second["notes"])
+    assert any("taken from the baselines" in note and "memory of 2" in note for note in second["notes"])
 
     (folder / "seed_cnn.xz").write_bytes(b"anything but what it was")
     done = quantbench(*chosen, QUANTBENCH_CACHE=str(without_measurements(store)))

@@ -221,6 +221,11 @@ def _item(path: Path) -> Iterator[Lying]:
         yield Lying(path, sum(inner.st_size for inner in sizes if not stat.S_ISDIR(inner.st_mode)), status.st_mtime_ns)
 
 
+def oldest_lease(store: Store) -> int:
+    """Return when the oldest living lease began, in nanoseconds: entries that were used since may be in use."""
+    return _dead_leases(store, dry_run=True)[1]
+
+
 def _dead_leases(store: Store, dry_run: bool) -> tuple[list[Lying], int]:
     """Return leftovers of processes that died while they held the store, and when the oldest living lease began."""
     dead: list[Lying] = []

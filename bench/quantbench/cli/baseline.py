@@ -110,11 +110,11 @@ def update(
     comparison, proposals, left_out = _proposals(
         run, only, model_dir, baseline_dir, reason.strip(), replace, ways, allow_dirty, target
     )
+    accepted = [proposal.file for proposal in proposals]
+    keep_measured(baseline_dir, accepted, load_models(model_dir), run if run.is_dir() else run.parent)
     for proposal in proposals:
         save(baseline_dir, proposal.file, proposal.predictions)
-    accepted = [proposal.file for proposal in proposals]
     keep_artifacts(accepted, run)
-    keep_measured(baseline_dir, accepted, load_models(model_dir), run if run.is_dir() else run.parent)
     typer.echo(render(comparison, proposals, True, left_out), nl=False)
 
 

@@ -193,8 +193,8 @@ def as_accepted_note(counts: Mapping[str, int]) -> list[str]:
         return []
     parts = [f"{what} of {count}" for what, count in counts.items()]
     return [
-        f"not measured by this run, as artifact, model, data, code, packages, system and processor are those that were "
-        f"accepted: {', '.join(parts)} artifacts; --no-cache measures them"
+        "taken from the baselines, as artifact, model, data, code, packages, system and processor are as they were "
+        f"then: {', '.join(parts)} artifacts; --no-cache measures them"
     ]
 
 
@@ -267,11 +267,11 @@ def accept(
             )
             for name in sorted(models)
         ]
+        accepted = [proposal.file for proposal in proposals]
+        keep_measured(where, accepted, models, folder)
         for proposal in proposals:
             baseline_files.save(where, proposal.file, proposal.predictions)
-        accepted = [proposal.file for proposal in proposals]
         keep_artifacts(accepted, folder)
-        keep_measured(where, accepted, models, folder)
     except BadInput as error:
         return status or Exit.BAD_INPUT, [f"baselines not updated: {error}"]
     moved = sum(move.moves for proposal in proposals for move in proposal.moves)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from quantbench import gate
 from quantbench.core.arrays import Array
@@ -45,7 +45,6 @@ class Header:
     Attributes:
         since, started: start time, on this process's clock and as a date.
         selection: what the user chose cells by, in words.
-        as_accepted: see :class:`quantbench.records.Report`.
     """
 
     run: str
@@ -53,7 +52,6 @@ class Header:
     started: str
     selection: str = ""
     shard: Shard | None = None
-    as_accepted: Mapping[str, int] = field(default_factory=dict)
 
 
 class Recording:
@@ -64,6 +62,7 @@ class Recording:
         load: load by other processes on this machine during the run.
         write: writes the report and the predictions, by model and variant.
         targets: machines that cells ran on besides this one, by name.
+        as_accepted: counts what was taken from the baselines, by kind of measurement.
         with_reds: adds to the report of a run that has ended what is red in it, grouped.
 
     Attributes:
@@ -84,6 +83,7 @@ class Recording:
         write: Write,
         with_reds: Callable[[Report], Report] = lambda report: report,
         targets: Callable[[], Mapping[str, Target]] = dict,
+        as_accepted: Callable[[], dict[str, int]] = dict,
     ) -> None:
         self._header = header
         self._planned = cells
@@ -95,6 +95,7 @@ class Recording:
         self._write = write
         self._with_reds = with_reds
         self._targets = targets
+        self._as_accepted = as_accepted
         self._saved = header.since
         self._causes: dict[CellId, Attribution] = {}
         self._times: dict[CellId, OperatorTimes] = {}
@@ -131,7 +132,7 @@ class Recording:
                 "models": {cell.model.name: hashes_of(cell.model) for cell in self._planned.values()},
                 "notes": notes,
                 "shard": header.shard,
-                "as_accepted": dict(header.as_accepted),
+                "as_accepted": self._as_accepted(),
                 "pooled": self._budget.pooled,
                 "targets": dict(self._targets()),
                 "cells": self.cells(),

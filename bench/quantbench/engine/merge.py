@@ -18,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 
 from quantbench import gate
+from quantbench.baselines import measured
 from quantbench.baselines import outputs as baseline_outputs
 from quantbench.baselines.effective import EffectiveBaseline, effective_baseline, recorded_elsewhere
 from quantbench.baselines.files import stored_hashes
@@ -544,4 +545,5 @@ def merge(
             evidence.setdefault(cell.model, {})[cell.variant] = cell_evidence
     folder.write(report, predictions)
     folder.finish(report, evidence, {cell.model: models[cell.model] for cell in report.cells})
+    measured.join([piece.path for piece in pieces], folder.path, {cell.model for cell in report.cells})
     return report, folder.path

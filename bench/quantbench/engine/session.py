@@ -14,13 +14,14 @@ from functools import cached_property
 from pathlib import Path
 
 from quantbench.baselines import files as baseline_files
-from quantbench.baselines import measured, merge_base, update
+from quantbench.baselines import merge_base, update
 from quantbench.baselines.effective import EffectiveBaseline, effective_baseline
 from quantbench.core import environment
 from quantbench.core import targets as core_targets
 from quantbench.core.options import RunOptions, check
 from quantbench.core.signals import ends_only_this, in_a_hurry, undisturbed
 from quantbench.engine import artifacts, causes, finish, morning, shards, slow_cells, unrecorded
+from quantbench.engine.as_accepted import AsAccepted
 from quantbench.engine.cell import OF_COMPILED, CellId
 from quantbench.engine.context import HeldStore, Rules, logs
 from quantbench.engine.drive import Drive
@@ -106,7 +107,6 @@ class Session:
         self._timing = Timing(options, self.say, self._cluster.call if self._cluster else None, start_up)
         self._targets = core_targets.of_option(options.target, options.targets)
         self._parts: _Parts | None = None
-        self._taken: dict[str, int] = {}
         self._since = time.perf_counter()
         self._started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
@@ -230,7 +230,6 @@ class Session:
         """Make the run's folder, and prepare to compute."""
         folder = RunFolder.create(self.options.report_dir)
         held = HeldStore.open(folder, self.options)
-        self._taken = self._as_accepted(folder, held)
         computing = Computing(
             self.options,
             list(self._plan.cells.values()),
@@ -243,9 +242,9 @@ class Session:
         rules = Rules.of(self.options, folder.path, self.baselines, self._environment, self._drift)
         budget = Budget(plan, rules, self.options.false_alarms, timing.threads)
         results = Results(plan.cells, computing.so_far)
-        header = Header(
-            folder.path.name, self._since, self._started, self.selection, self._shard(folder, rules), self._taken
-        )
+        taking = AsAccepted(list(plan.cells.values()), results, held.store)
+        self._taking(folder, taking)
+        header = Header(folder.path.name, self._since, self._started, self.selection, self._shard(folder, rules))
         targets = Targets(self._targets, plan, results, rules, held.store, self.progress, not self.options.no_latency)
         recording = Recording(
             header,
@@ -258,6 +257,7 @@ class Session:
             folder.write,
             lambda report: self._with_reds(report, folder.path),
             targets.records,
+            taking.counts,
         )
         drive = Drive(
             plan,
@@ -302,43 +302,33 @@ class Session:
             results,
             models,
             close=close,
-            notes=lambda: self._notes(results, held, rules),
+            notes=lambda: self._notes(results, held, rules, taking),
             accept=accept if self.options.update_baselines else None,
-            tidy=lambda: self._tidy(folder, held, results),
+            tidy=lambda: self._tidy(folder, held, taking),
             where_full=computing.where_full,
             say=self.say,
         )
         return _Parts(folder, computing, drive, recording, ending, budget)
 
-    def _as_accepted(self, folder: RunFolder, held: HeldStore) -> dict[str, int]:
-        """Put into the store what was measured of accepted artifacts beside their answers; count it by kind.
-
-        Raises:
-            BadInput: a file of it is damaged.
-        """
-        if not self._drift or self.options.no_cache or self._cluster is not None:
-            return {}
-        artifacts: dict[str, set[str]] = {}
-        for cell in self._plan.cells.values():
-            accepted = self._baseline_of(cell.id)
-            if accepted is not None and accepted.artifact_sha256 is not None:
-                artifacts.setdefault(cell.model.name, set()).add(accepted.artifact_sha256)
+    def _taking(self, folder: RunFolder, taking: AsAccepted) -> None:
+        """Take what was measured of accepted artifacts; a damaged file of it ends the run before it begins."""
+        if self.options.no_cache or not self._keeps:
+            return
         try:
-            return self._accepted.measured.put(artifacts, self.models, held.store)
+            taking.take(self._accepted.measured, self._baseline_of)
         except BadInput:
             folder.remove()
             raise
 
-    def _tidy(self, folder: RunFolder, held: HeldStore, results: Results) -> None:
-        """Leave what was measured beside answers in the run's folder, unless all is from the cache, and tidy up."""
-        of_cells = [results.of(cell_id) for cell_id in self._plan.cells]
-        made = any(not outcome.cached for result in of_cells for outcome in result.outcomes)
-        if made and self._drift and self._cluster is None and not in_a_hurry():
-            artifacts: dict[str, set[str]] = {}
-            for result in of_cells:
-                if result.first is not None and result.first.artifact_sha256 is not None:
-                    artifacts.setdefault(result.cell.model.name, set()).add(result.first.artifact_sha256)
-            measured.leave(folder.path, artifacts, self.models, held.store)
+    @property
+    def _keeps(self) -> bool:
+        """Whether what is measured here may be accepted; the store of a cluster's workers is theirs."""
+        return self._drift and self._cluster is None
+
+    def _tidy(self, folder: RunFolder, held: HeldStore, taking: AsAccepted) -> None:
+        """Leave what was measured beside answers in the run's folder, and tidy up."""
+        if self._keeps and not in_a_hurry() and (wrong := taking.leave(folder.path)):
+            self.say(wrong)
         finish.tidy(folder, held, self.options, self.progress.detail)
 
     def _with_reds(self, report: Report, folder: Path) -> Report:
@@ -366,7 +356,7 @@ class Session:
             again=rules.again,
         )
 
-    def _notes(self, results: Results, held: HeldStore, rules: Rules) -> list[str]:
+    def _notes(self, results: Results, held: HeldStore, rules: Rules, taking: AsAccepted) -> list[str]:
         """Return the notes for the reader of the report."""
         of_cells = [results.of(cell_id) for cell_id in self._plan.cells]
         models = {
@@ -382,7 +372,7 @@ class Session:
             *held.notes(),
             *(finish.no_baselines_note(self.options.baseline_dir) if self._drift else []),
             *self._accepted.notes,
-            *finish.as_accepted_note(self._taken),
+            *finish.as_accepted_note(taking.counts()),
             *finish.seals_note(self.options.baseline_dir, self.baselines),
             *finish.walls_note(strangers),
             *self._timing.notes(),

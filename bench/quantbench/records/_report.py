@@ -367,7 +367,8 @@ class Report(Record):
     notes: list[str] = Field(default_factory=list)
     as_accepted: dict[str, int] = Field(
         default_factory=dict,
-        description="kind of measurement -> number of artifacts of which it was taken from the baseline; since 1.11",
+        description="kind of measurement -> number of artifacts of which it is what was measured when they were "
+        "accepted, added up over shards; since 1.11",
     )
     shard: Shard | None = Field(default=None, description="where this is a part of a run; its verdicts are provisional")
     shards: list[Part] = Field(default_factory=list, description="what this was made out of, where it was")

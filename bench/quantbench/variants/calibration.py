@@ -5,7 +5,7 @@ conversions. What they collect depends on the float model, the examples, and wha
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
@@ -48,15 +48,32 @@ def _kept(all_found: dict[str, T], key: str, make: Callable[[], T]) -> T:
     return all_found[key]
 
 
+@dataclass(frozen=True)
+class Shared:
+    """Hand a converter the same examples each time that it asks; those of other converters are left alone.
+
+    Attributes:
+        examples: each one a list of arrays, or a dict of them by input.
+    """
+
+    examples: Sequence[Any]
+
+    def __call__(self) -> Iterator[Any]:
+        """Begin with the first one again."""
+        return iter(self.examples)
+
+
 @cache
 def shared_by_converters() -> None:
-    """Let the converters of this process calibrate equal float models on equal examples once."""
+    """Let the converters of this process that are given :class:`Shared` examples calibrate an equal model once."""
     from tensorflow.lite.python.optimize import calibrator
 
     calibrate = calibrator.Calibrator.calibrate
 
     def once(self: Any, dataset_gen: Callable[[], Iterable[Any]]) -> Any:
-        key = digest(self._model_content, dataset_gen())
+        if not isinstance(dataset_gen, Shared):
+            return calibrate(self, dataset_gen)
+        key = digest(self._model_content, dataset_gen.examples)
         return _kept(_BY_CONVERTER, key, lambda: calibrate(self, dataset_gen))
 
     calibrator.Calibrator.calibrate = once

@@ -33,5 +33,5 @@ def calibrated(bench: Workbench, saved: str) -> Any:
     examples = list(bench.calibration())
     calibration.shared_by_converters()
     # Several inputs are passed by name, a single one by position.
-    converting.representative_dataset = lambda: (x if isinstance(x, dict) else [x] for x in examples)
+    converting.representative_dataset = calibration.Shared([x if isinstance(x, dict) else [x] for x in examples])
     return converting
