@@ -50,7 +50,7 @@ AROUND = (
     "quantbench.measure.work",
     "quantbench.tflite.litert",
 )
-_VARIABLES = ("GLIBC_", "LD_", "MALLOC_", "MKL_", "OMP_", "OPENBLAS_", "TFLITE_", "VALGRIND_", "XNN")
+_VARIABLES = ("GLIBC_", "LD_", "MALLOC_", "OMP_", "TFLITE_", "VALGRIND_", "XNN")
 _LARGEST, _MOST_MEMORY = 64 * 2**20, 256 * 2**20  # bytes, unpacked; to unpack
 _RESTORE = "restore the file from git, or remove it, and runs measure again what it holds"
 
