@@ -8,7 +8,7 @@ from quantbench.baselines import measured
 from quantbench.build.store import Store
 from quantbench.engine.cell import Planned
 from quantbench.engine.results import CellResult, Results
-from quantbench.errors import BadInput, DiskFull
+from quantbench.errors import BadInput, DiskFull, disk_is_full
 from quantbench.records import BaselineCell, Kind
 from quantbench.reference.model import ReferenceModel
 
@@ -38,7 +38,11 @@ class AsAccepted:
             accepted = baseline_of(cell.id)
             if accepted is not None and accepted.artifact_sha256 is not None:
                 artifacts.setdefault(cell.model.name, set()).add(accepted.artifact_sha256)
-        self._taken = at_hand.put(artifacts, self._models(), self.store)
+        try:
+            self._taken = at_hand.put(artifacts, self._models(), self.store)
+        except OSError as error:
+            if not disk_is_full(error):  # else the first result that finds no room says so
+                raise
 
     def counts(self) -> dict[str, int]:
         """Count the artifacts of this run of which each kind of measurement was taken."""
