@@ -217,7 +217,7 @@ def save(folder: Path, model: str, groups: Sequence[Alike]) -> None:
         with full_disk_named(folder):
             if groups:
                 folder.mkdir(parents=True, exist_ok=True)
-                files.replace(path, lzma.compress(_text(model, groups).encode(), preset=9))
+                files.replace(path, lzma.compress(_text(model, groups).encode()))
             else:
                 path.unlink(missing_ok=True)
     except OSError as error:
