@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from quantbench.build.fingerprint import source_fingerprint
 from quantbench.core.tensorflow import tensorflow
-from quantbench.variants import calibration, convert
+from quantbench.variants import VARIANTS, calibration, convert
 
 EXAMPLES = [[np.full((1, 4), number, dtype=np.float32)] for number in range(3)]
 ZEROS: list[Any] = [[np.zeros((1, 4), dtype=np.float32)]]
@@ -30,11 +31,28 @@ def test_a_calibration_is_known_by_all_that_decides_it() -> None:
 
 
 def test_the_calibrations_of_few_models_are_kept() -> None:
-    found: dict[str, int] = {}
+    kept = calibration.Kept()
     for number in range(calibration.KEPT + 1):
-        assert calibration._kept(found, str(number), lambda number=number: number) == number
-    assert list(found) == [str(number) for number in range(1, calibration.KEPT + 1)]
-    assert calibration._kept(found, "1", lambda: 7) == 1
+        assert kept.of(str(number), lambda number=number: number) == number
+    assert [kept.of(str(number), lambda: -1) for number in range(1, calibration.KEPT + 1)] == [1, 2, 3, 4]
+    assert kept.of("0", lambda: 7) == 7
+
+
+def keys() -> dict[str, dict[str, str]]:
+    """The code that each variant's artifacts are stored under, found anew."""
+    return {name: source_fingerprint.__wrapped__(variant.make) for name, variant in VARIANTS.items()}
+
+
+def test_what_was_calibrated_so_far_changes_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = keys()
+    for name, kept in vars(calibration).items():
+        if isinstance(kept, calibration.Kept | dict | list | set) and not name.startswith("__"):
+            monkeypatch.setattr(calibration, name, type(kept)())
+    calibration._BY_CONVERTER.of("a model", list)
+    calibration._BY_QUANTIZER.of("a model", list).append(3)
+    assert keys() == before
+    for variant in ("ptq_static_wi8_ai8", "aeq_static_wi8_ai8"):
+        assert any("calibration.digest" in part for part in before[variant]), "the code that shares is part of its key"
 
 
 class Recipe:
@@ -71,7 +89,7 @@ def functions(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         "qtyping": SimpleNamespace(QuantizeMode=SimpleNamespace(CALIBRATE="calibrate")),
     }
     monkeypatch.setattr(calibration, "tool", modules.__getitem__)
-    monkeypatch.setattr(calibration, "_BY_QUANTIZER", {})
+    monkeypatch.setattr(calibration, "_BY_QUANTIZER", calibration.Kept())
     return takes
 
 
@@ -121,7 +139,7 @@ def test_converters_calibrate_once_and_convert_as_they_do_alone(monkeypatch: pyt
     calibrate = calibrator.Calibrator.calibrate
     counted = lambda self, examples: calibrations.append(self) or calibrate(self, examples)  # noqa: E731
     monkeypatch.setattr(calibrator.Calibrator, "calibrate", counted)
-    calibration.shared_by_converters.cache_clear()
+    monkeypatch.setattr(calibration, "_BY_CONVERTER", calibration.Kept())
 
     def converted(per_tensor: bool, share: bool) -> bytes:
         if share:

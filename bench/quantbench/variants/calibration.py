@@ -8,7 +8,6 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,8 +17,28 @@ from quantbench.core.renamed import quantizer as tool
 T = TypeVar("T")
 KEPT = 4  # float models: that of the variants after training, and those that are trained in between
 
-_BY_CONVERTER: dict[str, Any] = {}  # float model and examples -> the calibrated model
-_BY_QUANTIZER: dict[str, "list[Statistics]"] = {}
+
+class Kept:
+    """Keep what was made of the last few float models.
+
+    It is no plain dict, whose contents would be part of the keys of the variants that use it.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[str, Any] = {}
+
+    def of(self, key: str, make: Callable[[], T]) -> T:
+        """Return what was made under a key, or make it now."""
+        if key not in self._made:
+            made = make()
+            while len(self._made) >= KEPT:
+                del self._made[next(iter(self._made))]  # the one that was made first
+            self._made[key] = made
+        found: T = self._made[key]
+        return found
+
+
+_BY_CONVERTER, _BY_QUANTIZER = Kept(), Kept()
 
 
 def digest(float_artifact: bytes, examples: Iterable[Any], *others: object) -> str:
@@ -39,15 +58,6 @@ def digest(float_artifact: bytes, examples: Iterable[Any], *others: object) -> s
     return found.hexdigest()
 
 
-def _kept(all_found: dict[str, T], key: str, make: Callable[[], T]) -> T:
-    if key not in all_found:
-        made = make()
-        while len(all_found) >= KEPT:
-            del all_found[next(iter(all_found))]  # the one that was made first
-        all_found[key] = made
-    return all_found[key]
-
-
 @dataclass(frozen=True)
 class Shared:
     """Hand a converter the same examples each time that it asks; those of other converters are left alone.
@@ -63,19 +73,21 @@ class Shared:
         return iter(self.examples)
 
 
-@cache
 def shared_by_converters() -> None:
     """Let the converters of this process that are given :class:`Shared` examples calibrate an equal model once."""
     from tensorflow.lite.python.optimize import calibrator
 
     calibrate = calibrator.Calibrator.calibrate
+    if hasattr(calibrate, "shares"):
+        return
 
     def once(self: Any, dataset_gen: Callable[[], Iterable[Any]]) -> Any:
         if not isinstance(dataset_gen, Shared):
             return calibrate(self, dataset_gen)
         key = digest(self._model_content, dataset_gen.examples)
-        return _kept(_BY_CONVERTER, key, lambda: calibrate(self, dataset_gen))
+        return _BY_CONVERTER.of(key, lambda: calibrate(self, dataset_gen))
 
+    once.shares = True  # type: ignore[attr-defined]
     calibrator.Calibrator.calibrate = once
 
 
@@ -118,7 +130,7 @@ def statistics(key: str, recipe: Any, collect: Callable[[Any], dict[str, Any]]) 
         key: of the float model, its examples and how their statistics are joined, see :func:`digest`.
         collect: recipe -> what a calibrator collects for it.
     """
-    earlier = _kept(_BY_QUANTIZER, key, list)
+    earlier: list[Statistics] = _BY_QUANTIZER.of(key, list)
     remembered = Remembered(recipe)
     for each in earlier:
         if all(_functions(remembered, *asked) == functions for asked, functions in each.asked.items()):
