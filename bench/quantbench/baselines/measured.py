@@ -1,9 +1,8 @@
 """Keep with a baseline what was measured of its artifacts beside their answers: ``<model>.xz``.
 
 Memory, instruction counts and the answers of LiteRT's other kernels and of TFLite-Micro are functions of what the
-store's keys list: artifact, model, data, code, packages, system and processor. Where all of these are as they were when
-an artifact was accepted, to measure it again could only repeat what is known, so that a run starts from that. Answers
-on the default kernels, from which scores come, and times are measured in every run.
+store's keys and :func:`surroundings` list. Where all of these are as they were when an accepted artifact was measured,
+a run starts from that. Answers on the default kernels, from which scores come, and times are measured in every run.
 """
 
 import base64

@@ -111,7 +111,7 @@ def keep_artifacts(baselines: Iterable[BaselineFile], folder: Path) -> None:
 def keep_measured(
     baseline_dir: Path, accepted: Iterable[BaselineFile], models: Mapping[str, ReferenceModel], folder: Path
 ) -> None:
-    """Keep beside baselines that were just written what was measured of their artifacts, as far as it is at hand.
+    """Keep beside baselines that are about to be written what was measured of their artifacts, as far as it is at hand.
 
     Args:
         folder: of the accepted run, which left what it measured, and has a store of its own where it used no cache.

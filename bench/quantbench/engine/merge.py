@@ -33,7 +33,7 @@ from quantbench.engine.false_alarms import of_outputs
 from quantbench.engine.outputs import Compared
 from quantbench.engine.score import PARTS, Scored, judge_pools, pools_of
 from quantbench.engine.shard_folders import Piece, read_pieces
-from quantbench.errors import BadInput
+from quantbench.errors import BadInput, DiskFull
 from quantbench.records import (
     SEVERAL_AT_WORK,
     Action,
@@ -545,5 +545,8 @@ def merge(
             evidence.setdefault(cell.model, {})[cell.variant] = cell_evidence
     folder.write(report, predictions)
     folder.finish(report, evidence, {cell.model: models[cell.model] for cell in report.cells})
-    measured.join([piece.path for piece in pieces], folder.path, {cell.model for cell in report.cells})
+    try:
+        measured.join([piece.path for piece in pieces], folder.path, {cell.model for cell in report.cells})
+    except (BadInput, DiskFull, OSError) as error:  # the merged run is whole without it
+        say(f"what the shards measured beside answers was not joined: {error}")
     return report, folder.path
